@@ -96,7 +96,9 @@ class Word:
 
     def __post_init__(self) -> None:
         if not self.start < self.end:
-            raise ValueError(f"word {self.text!r} must start before it ends: {self.start}, {self.end}")
+            raise ValueError(
+                f"word {self.text!r} must start before it ends: {self.start}, {self.end}"
+            )
 
 
 @dataclass(frozen=True)
