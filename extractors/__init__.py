@@ -1,0 +1,70 @@
+"""Sound, pictures and words in; values with times out. One file a tool.
+
+The tables name every backend: what a recipe may ask for, which class does it, and which packages
+and weights its numbers depend on. Adding one is one file and one line here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One line of the tables.
+
+    Attributes
+    ----------
+    path : ``module:Class``, imported only when a recipe names the backend.
+    packages : distributions whose versions may change the numbers.
+    weights : names in ``extractors.weights.WEIGHTS`` used by the default settings.
+    """
+
+    path: str
+    packages: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+
+    def load(self) -> type[Any]:
+        module, name = self.path.split(":")
+        return getattr(import_module(module), name)
+
+
+BACKENDS: dict[str, dict[str, Backend]] = {
+    "transcribe": {
+        "whisperx": Backend(
+            "extractors.speech_whisperx:WhisperX",
+            ("whisperx", "faster-whisper", "ctranslate2", "pyannote-audio", "torch", "soxr"),
+            ("whisper-tiny.en", "whisperx-vad"),
+        ),
+    },
+    "align": {
+        "pocketsphinx": Backend(
+            "extractors.align_pocketsphinx:Sphinx",
+            ("pocketsphinx", "wetext", "phonemizer-fork", "espeakng-loader", "soxr"),
+            ("sphinx-en-us",),
+        ),
+    },
+    "language": {
+        "minilm": Backend(
+            "extractors.language_minilm:MiniLM", ("transformers", "torch"), ("minilm",)
+        ),
+        "glove": Backend("extractors.language_glove:GloVe", ("gensim",), ("glove-6b-50d",)),
+    },
+    "visual": {
+        "mediapipe": Backend(
+            "extractors.visual_mediapipe:MediaPipe",
+            ("mediapipe", "opencv-python-headless", "av"),
+            ("face-landmarker",),
+        ),
+    },
+    "acoustic": {
+        "librosa": Backend(
+            "extractors.acoustic_librosa:Librosa", ("librosa", "praat-parselmouth", "soxr", "av")
+        ),
+    },
+    "timing": {
+        "timing": Backend("extractors.word_timing:WordTiming", ()),
+    },
+}

@@ -1,4 +1,4 @@
-"""The errors a user can meet. Each message says what, where, what was expected and what was found."""
+"""The errors a user can meet: each says what, where, what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class ClipError(Exception):
     Attributes
     ----------
     clip : path or id of the clip.
-    stage : the stage that failed ("media", "transcribe", "align", "language", "visual", "acoustic").
+    stage : what failed: "media", "transcribe", "align", "language", "visual" or "acoustic".
     """
 
     stage = "clip"

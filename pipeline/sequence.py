@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from extractors.types import WordFeatures, Word
+from extractors.types import Word, WordFeatures
 
 
 @dataclass(frozen=True)

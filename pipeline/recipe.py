@@ -1,0 +1,173 @@
+"""A recipe says how features are made; equal recipes give equal numbers.
+
+It is a TOML file that names one backend a step with its settings. Types and unknown keys are
+checked here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, fields
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from extractors import BACKENDS
+from extractors.weights import WEIGHTS, verify_weights
+from pipeline.errors import RecipeError
+
+RECIPES = Path(__file__).parent / "recipes"
+
+# Steps that take exactly one backend, and modalities that take several side by side.
+STEPS = ("transcribe", "align", "timing")
+MANY = ("language", "visual", "acoustic")
+OPTIONAL = ("timing", "language", "visual", "acoustic")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The constructed backends of one way of making features.
+
+    Attributes
+    ----------
+    name : what people call it.
+    transcribe : Audio -> Transcript.
+    align : (Audio, Transcript) -> words with times.
+    language : each utterances of tokens -> [N, D] an utterance.
+    visual : each frames -> FeatureTrack.
+    acoustic : each Audio -> FeatureTrack.
+    timing : utterances of Words -> [N, D] an utterance, or None.
+    settings : the file as read, for records.
+    """
+
+    name: str
+    transcribe: Any
+    align: Any
+    language: tuple[Any, ...]
+    visual: tuple[Any, ...]
+    acoustic: tuple[Any, ...]
+    timing: Any
+    settings: dict[str, Any]
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """Settings, package versions and weight hashes of every step, ready for JSON."""
+        described: dict[str, Any] = {"name": self.name}
+        for step in STEPS:
+            if step in self.settings:
+                described[step] = _describe(step, self.settings[step], getattr(self, step))
+        for step in MANY:
+            pairs = zip(self.settings.get(step, []), getattr(self, step), strict=True)
+            described[step] = [_describe(step, table, backend) for table, backend in pairs]
+        return described
+
+    def key(self, *steps: str) -> str:
+        """A short hash of all that the named steps' numbers depend on."""
+        part = {step: self.provenance.get(step) for step in steps}
+        return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """Read a recipe by the name of a shipped one or by the path of a TOML file.
+
+    Raises
+    ------
+    RecipeError : no such recipe, not TOML, an unknown step, backend or setting, a wrong type.
+    """
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        raise RecipeError(
+            f"no recipe {str(name_or_path)!r}: expected the path of a .toml file "
+            f"or one of {shipped}"
+        )
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"{path}: not a TOML file: {error}") from error
+    return build_recipe(settings, str(path))
+
+
+def build_recipe(settings: dict[str, Any], source: str = "recipe") -> Recipe:
+    """Construct the backends that ``settings`` (a parsed recipe file) names.
+
+    Raises
+    ------
+    RecipeError : as `load_recipe`; ``source`` is named in the message.
+    """
+    _refuse_unknown(settings, ("name", *STEPS, *MANY), source, "step")
+    for step in ("name", *STEPS, *MANY):
+        if step not in settings and step not in OPTIONAL:
+            raise RecipeError(f"{source}: [{step}] is missing")
+    built: dict[str, Any] = {}
+    for step in STEPS:
+        built[step] = _construct(step, settings[step], source) if step in settings else None
+    for step in MANY:
+        tables = settings.get(step, [])
+        if not isinstance(tables, list):
+            raise RecipeError(
+                f"{source}: write [[{step}]], not [{step}]: a modality may have several"
+            )
+        built[step] = tuple(_construct(step, table, source) for table in tables)
+    return Recipe(name=str(settings["name"]), settings=settings, **built)
+
+
+def _construct(step: str, table: Any, source: str) -> Any:
+    from pydantic import TypeAdapter, ValidationError
+
+    if not isinstance(table, dict) or "backend" not in table:
+        raise RecipeError(f"{source}: [{step}] must be a table with a key 'backend'")
+    settings = {key: value for key, value in table.items() if key != "backend"}
+    _refuse_unknown({table["backend"]: None}, BACKENDS[step], source, f"backend of [{step}]")
+    backend = BACKENDS[step][table["backend"]].load()
+    known = [entry.name for entry in fields(backend) if entry.init]
+    _refuse_unknown(settings, known, source, f"setting of [{step}] backend {table['backend']!r}")
+    try:
+        return TypeAdapter(backend).validate_python(settings)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or table["backend"]
+        raise RecipeError(
+            f"{source}: [{step}] {where} = {first['input']!r}: {first['msg']}"
+        ) from error
+
+
+def _refuse_unknown(found: Any, known: Any, source: str, what: str) -> None:
+    for key in found:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), [str(name) for name in known], n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+            raise RecipeError(f"{source}: unknown {what}: {key!r}; {hint}")
+
+
+def _describe(step: str, table: Any, backend: Any) -> dict[str, Any]:
+    line = BACKENDS[step][table["backend"]]
+    # Defaults are written out, so that a changed default is a changed recipe.
+    settings = {
+        entry.name: getattr(backend, entry.name)
+        for entry in fields(backend)
+        if entry.init and entry.compare
+    }
+    own = settings.get("path")
+    return {
+        "backend": table["backend"],
+        "settings": settings,
+        "versions": {package: _version(package) for package in line.packages},
+        "weights": {
+            name: verify_weights(name, own) if own else WEIGHTS[name].sha256
+            for name in line.weights
+        },
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
