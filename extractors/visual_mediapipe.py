@@ -1,0 +1,294 @@
+"""Face features of a clip with MediaPipe FaceLandmarker: action units, pose, gaze, shape, HOG."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.types import FeatureTrack, Frame
+from extractors.visual_shape import (
+    ACTION_UNITS,
+    BLENDSHAPES,
+    HOG_SIZE,
+    action_units,
+    cut_face,
+    describe_gradients,
+    describe_look,
+    gaze_angles,
+    head_angles,
+    normalise_landmarks,
+    reduce_mesh,
+)
+from extractors.visual_speaker import (
+    Face,
+    Track,
+    choose_speaker,
+    drop_twins,
+    join_tracks,
+    link_faces,
+)
+from extractors.weights import WeightsMissing, locate_weights
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class MediaPipe:
+    """Follow the main speaker's face through a clip.
+
+    Attributes
+    ----------
+    fps : frames a second to look at, the nearest ones to that grid; None: every frame.
+    max_faces : faces looked for in a frame.
+    min_face : faces lower than this share of the picture are left out.
+    confidence : of detection, presence and tracking, 0..1.
+    landmarks, hog : whether to give the 136 landmark and the 144 gradient columns.
+    path : the model file; None: where ``locate_weights`` finds it.
+
+    Notes
+    -----
+    The detector runs in video mode: it looks for a face in the neighbourhood of the last one, and
+    everywhere while fewer than ``max_faces`` are followed. With ``max_faces=1`` it also smooths
+    landmarks over time; with more it does not, so every row depends on its picture alone but for
+    where the face was looked for.
+
+    After the last frame one person is chosen (``choose_speaker``); the other faces only count in
+    ``mediapipe.faces``. While that person is not to be seen, the row is NaN, face_present is 0 and
+    ``observed`` False, whoever else is in the picture. A cut ends all tracks whose look changes; the
+    speaker is found again by the look of the face, and if that is not sure, stays missing.
+
+    What is kept until the end is one row of features a face and frame (1.5 kB), never a picture.
+    """
+
+    fps: float | None = None
+    max_faces: int = 4
+    min_face: float = 0.03
+    confidence: float = 0.5
+    landmarks: bool = True
+    hog: bool = True
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(f"fps must be positive or none for every frame, got {self.fps}")
+        if self.max_faces < 1:
+            raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns, D = 366 with landmarks and HOG."""
+        return tuple(f"mediapipe.{name}" for name in (*_COUNTS, *self._face_names))
+
+    @property
+    def _face_names(self) -> tuple[str, ...]:
+        names = [*ACTION_UNITS, "pitch", "yaw", "roll", "gaze_pitch", "gaze_yaw"]
+        names += ["position.x", "position.y", "position.z"]
+        names += ["box.x", "box.y", "box.width", "box.height"]
+        names += [f"blendshape.{name}" for name in BLENDSHAPES]
+        if self.landmarks:
+            names += [f"landmark.{i}.{axis}" for i in range(68) for axis in "xy"]
+        if self.hog:
+            names += [f"hog.{i}" for i in range(HOG_SIZE)]
+        return tuple(names)
+
+    def __call__(self, frames: Iterable[Frame]) -> FeatureTrack:
+        """Measure every frame.
+
+        Parameters
+        ----------
+        frames : in order of time, RGB, any size (it may change on the way).
+
+        Returns
+        -------
+        FeatureTrack at the frames' own times, one row a frame looked at. ``mediapipe.faces`` and
+        ``mediapipe.face_present`` are always finite, the rest is NaN without the speaker's face.
+        """
+        times: list[float] = []
+        counts: list[int] = []
+        tracks: list[Track] = []
+        open_tracks: list[Track] = []
+        for frame, faces in self._watch(pick_frames(frames, self.fps)):
+            faces = drop_twins(faces)
+            height = frame.image.shape[0]
+            begun = link_faces(open_tracks, faces, len(times), frame.time, height)
+            tracks += begun
+            open_tracks = [t for t in open_tracks if frame.time - t.time <= 1.0] + begun
+            times.append(frame.time)
+            counts.append(len(faces))
+        return self._assemble(times, counts, tracks)
+
+    def _assemble(self, times: list[float], counts: list[int], tracks: list[Track]) -> FeatureTrack:
+        values = np.full((len(times), len(self.names)), np.nan, dtype=np.float32)
+        values[:, 0] = 0
+        values[:, 1] = counts
+        others, pieces = 0, 0
+        if tracks:
+            persons = join_tracks(tracks)
+            speaker = persons.pop(choose_speaker(persons))
+            for track in speaker:
+                values[track.frames, 0] = 1
+                for frame, row in zip(track.frames, track.rows, strict=True):
+                    values[frame, len(_COUNTS) :] = row
+            others, pieces = len(persons), len(speaker)
+        seen = values[:, 0] == 1
+        notes: dict[str, float | str] = {
+            "frames": len(times),
+            "frames with the speaker's face": int(seen.sum()),
+            "frames with any face": int((values[:, 1] > 0).sum()),
+            "other persons": others,
+            "times the speaker was lost and found again": max(pieces - 1, 0),
+        }
+        return FeatureTrack(values, np.array(times, dtype=np.float64), self.names, seen, notes)
+
+    def _watch(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
+        """Every frame with the faces in it."""
+        landmarker = None
+        stamp = -1
+        try:
+            for frame in frames:
+                if landmarker is None:
+                    landmarker = self._open()
+                # Milliseconds that strictly increase, however close two frames are.
+                stamp = max(stamp + 1, round(frame.time * 1000))
+                yield (
+                    frame,
+                    [
+                        face
+                        for found in _detect(landmarker, frame.image, stamp)
+                        if (face := self._describe(frame.image, *found)) is not None
+                    ],
+                )
+        finally:
+            if landmarker is not None:
+                landmarker.close()
+
+    def _describe(
+        self, image: NDArray[np.uint8], mesh: Floats, blendshapes: Floats, matrix: Floats
+    ) -> Face | None:
+        height, width = image.shape[:2]
+        # z is in picture widths, like x.
+        pixels = mesh * np.array([width, height, width], dtype=np.float32)
+        low, high = mesh[:, :2].min(axis=0), mesh[:, :2].max(axis=0)
+        if high[1] - low[1] < self.min_face:
+            return None
+        points = reduce_mesh(pixels[:, :2])
+        shape = normalise_landmarks(points)
+        rotation = matrix[:3, :3]
+        rotation = rotation / np.maximum(np.linalg.norm(rotation, axis=0), 1e-9)
+        face = cut_face(image, points)
+        row = [
+            action_units(blendshapes),
+            head_angles(rotation),
+            gaze_angles(pixels, rotation),
+            matrix[:3, 3],
+            (*low, *(high - low)),
+            blendshapes,
+        ]
+        if self.landmarks:
+            row.append(shape.ravel())
+        if self.hog:
+            row.append(describe_gradients(face))
+        mouth = float(np.hypot(*(shape[66] - shape[62])))
+        return Face(points, describe_look(face), mouth, np.concatenate(row, dtype=np.float32))
+
+    def _open(self) -> Any:
+        """A fresh detector: it remembers faces, so every clip needs its own."""
+        vision, options = self._options
+        try:
+            return vision.FaceLandmarker.create_from_options(options)
+        except (ValueError, RuntimeError) as e:
+            raise WeightsMissing(
+                f"face-landmarker: {options.base_options.model_asset_path} cannot be read as a "
+                f"MediaPipe face model: {e}"
+            ) from e
+
+    @cached_property
+    def _options(self) -> tuple[Any, Any]:
+        path = locate_weights("face-landmarker", self.path)
+        try:
+            from mediapipe.tasks.python.core.base_options import BaseOptions
+            from mediapipe.tasks.python.core.mediapipe_c_bindings import load_raw_library
+            from mediapipe.tasks.python.vision import face_landmarker
+            from mediapipe.tasks.python.vision.core import vision_task_running_mode
+
+            load_raw_library()
+        except OSError as e:
+            raise ImportError(
+                f"MediaPipe needs a system library that is not installed ({e}); on Debian or "
+                "Ubuntu: apt-get install libegl1 libgles2 (no GPU is needed)"
+            ) from e
+
+        class QuietOptions(BaseOptions):
+            """MediaPipe reports its use to its maker over the network. Faces are private and this
+            project works offline, so it gets no certificates to connect with."""
+
+            def to_ctypes(self) -> Any:
+                options = super().to_ctypes()
+                options.ca_bundle_path = os.devnull.encode()
+                return options
+
+        return face_landmarker, face_landmarker.FaceLandmarkerOptions(
+            base_options=QuietOptions(model_asset_path=str(path)),
+            running_mode=vision_task_running_mode.VisionTaskRunningMode.VIDEO,
+            num_faces=self.max_faces,
+            min_face_detection_confidence=self.confidence,
+            min_face_presence_confidence=self.confidence,
+            min_tracking_confidence=self.confidence,
+            output_face_blendshapes=True,
+            output_facial_transformation_matrixes=True,
+        )
+
+
+_COUNTS = ("face_present", "faces")
+
+
+def pick_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Frame]:
+    """The frames nearest to the grid 0, 1/fps, 2/fps, ..., each once; all of them without ``fps``.
+
+    A frame that is not later than the one before it (a broken time stamp) is left out.
+    """
+    previous: Frame | None = None
+    grid = 0
+    for frame in frames:
+        if previous is not None and frame.time <= previous.time:
+            continue
+        if fps is None:
+            yield frame
+        elif previous is not None:
+            middle = (previous.time + frame.time) / 2
+            if grid / fps < middle:
+                yield previous
+                grid = int(np.ceil(middle * fps))
+        previous = frame
+    # The last frame stands for what follows it, as long as the frames were apart.
+    if fps is not None and previous is not None and grid / fps < previous.time + 0.5 / fps:
+        yield previous
+
+
+def _detect(
+    landmarker: Any, image: NDArray[np.uint8], stamp: int
+) -> list[tuple[Floats, Floats, Floats]]:
+    """Mesh [478, 3] in picture widths and heights, blendshapes [52] and pose [4, 4] of each face."""
+    from mediapipe.tasks.python.vision.core.image import Image, ImageFormat
+
+    picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
+    result = landmarker.detect_for_video(picture, stamp)
+    return [
+        (
+            np.array([(p.x, p.y, p.z) for p in mesh], dtype=np.float32),
+            np.array([shape.score for shape in blendshapes], dtype=np.float32),
+            np.asarray(matrix, dtype=np.float32),
+        )
+        for mesh, blendshapes, matrix in zip(
+            result.face_landmarks,
+            result.face_blendshapes,
+            result.facial_transformation_matrixes,
+            strict=True,
+        )
+    ]

@@ -1,0 +1,192 @@
+"""Who is who among the faces of a clip, and who is its main speaker.
+
+Faces are linked from frame to frame into tracks: same place, same size, same look. A cut, a
+crossing or a pause ends a track; tracks that look alike are then joined to a person. When in doubt
+two tracks stay two persons: a missing row is better than another person's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+_NEAR = 0.5  # how far landmarks may move between two sightings, in face sizes
+_GROWTH = 1.5  # how much a face may grow or shrink between two sightings
+_LINK_ALIKE = 0.75  # correlation of two looks in a row, same place
+_JOIN_ALIKE = 0.85  # correlation of the mean looks of two tracks anywhere in the clip
+_BRIDGE = 0.5  # seconds a face may be unseen within a track
+_MOST_TRACKS = 400  # joining compares all pairs; beyond this only the longest take part
+_SILENT = 0.25  # weight of a face whose mouth never moves, against 1.25 for the liveliest
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one frame.
+
+    Attributes
+    ----------
+    points : [68, 2] landmarks in pixels.
+    look : [L], mean 0, length 1.
+    mouth : how far the lips are apart, in face sizes.
+    row : [D], its features.
+    """
+
+    points: Floats
+    look: Floats
+    mouth: float
+    row: Floats
+
+    @property
+    def size(self) -> float:
+        """Root-mean-square distance of the landmarks from their centre, pixels."""
+        return float(np.sqrt(self.points.var(axis=0).sum()))
+
+
+@dataclass(eq=False)
+class Track:
+    """One face followed without a doubt.
+
+    Attributes
+    ----------
+    last : the latest sighting, seen at ``time`` seconds.
+    frames, times, mouths, rows : of every sighting.
+    look, size : sums over the sightings; ``size`` in picture heights.
+    """
+
+    last: Face
+    time: float
+    frames: list[int] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    mouths: list[float] = field(default_factory=list)
+    rows: list[Floats] = field(default_factory=list)
+    look: Floats | float = 0.0
+    size: float = 0.0
+
+    def add(self, face: Face, frame: int, time: float, height: int) -> None:
+        self.last, self.time = face, time
+        self.frames.append(frame)
+        self.times.append(time)
+        self.mouths.append(face.mouth)
+        self.rows.append(face.row)
+        self.look = self.look + face.look
+        self.size += face.size / height
+
+
+def drop_twins(faces: list[Face]) -> list[Face]:
+    """The detector sometimes reports one face twice: keep the first."""
+    kept: list[Face] = []
+    for face in faces:
+        if all(_distance(face, other) > 0.3 for other in kept):
+            kept.append(face)
+    return kept
+
+
+def link_faces(
+    tracks: list[Track], faces: list[Face], frame: int, time: float, height: int
+) -> list[Track]:
+    """Give every face of a frame to the track it continues, or begin a new one.
+
+    Parameters
+    ----------
+    tracks : those still open; changed in place.
+    frame, time, height : number of the frame, its time in seconds, the picture's height in pixels.
+
+    Returns
+    -------
+    The tracks begun here. A track not seen for ``_BRIDGE`` seconds is no longer continued.
+    """
+    pairs = sorted(
+        (distance, t, f)
+        for t, track in enumerate(tracks)
+        if time - track.time <= _BRIDGE
+        for f, face in enumerate(faces)
+        if (distance := _distance(track.last, face)) < _NEAR
+        and 1 / _GROWTH < face.size / track.last.size < _GROWTH
+        and float(track.last.look @ face.look) > _LINK_ALIKE
+    )
+    used_tracks: set[int] = set()
+    used_faces: set[int] = set()
+    for _, t, f in pairs:
+        if t not in used_tracks and f not in used_faces:
+            used_tracks.add(t)
+            used_faces.add(f)
+            tracks[t].add(faces[f], frame, time, height)
+    begun = []
+    for f, face in enumerate(faces):
+        if f not in used_faces:
+            track = Track(face, time)
+            track.add(face, frame, time, height)
+            begun.append(track)
+    return begun
+
+
+def _distance(a: Face, b: Face) -> float:
+    """Mean way between the landmarks of two faces, in sizes of the smaller one."""
+    way = np.hypot(*(a.points - b.points).T).mean()
+    return float(way) / max(min(a.size, b.size), 1e-6)
+
+
+def join_tracks(tracks: list[Track]) -> list[list[Track]]:
+    """Persons: tracks that look alike and are never in the picture together, best match first."""
+    tracks = sorted(tracks, key=lambda track: -len(track.frames))
+    persons = [[track] for track in tracks]
+    n = min(len(tracks), _MOST_TRACKS)
+    if n < 2:
+        return persons
+    looks = np.array([track.look for track in tracks[:n]], dtype=np.float64)
+    seen = [set(track.frames) for track in tracks[:n]]
+    apart = np.eye(n, dtype=bool)
+    for a in range(n):
+        for b in range(a):
+            apart[a, b] = apart[b, a] = not seen[a].isdisjoint(seen[b])
+
+    def compare(looks: NDArray[np.float64]) -> NDArray[np.float64]:
+        unit = looks / np.maximum(np.linalg.norm(looks, axis=-1, keepdims=True), 1e-9)
+        return unit @ unit.T
+
+    alike = np.where(apart, -1.0, compare(looks))
+    while (best := alike.max()) > _JOIN_ALIKE:
+        a, b = sorted(np.unravel_index(alike.argmax(), alike.shape))
+        assert best > -1
+        persons[a] += persons[b]
+        persons[b] = []
+        looks[a] += looks[b]
+        apart[a] |= apart[b]
+        apart[:, a] = apart[a]
+        apart[b] = apart[:, b] = True
+        alike = np.where(apart, -1.0, compare(looks))
+    return [person for person in persons if person]
+
+
+def choose_speaker(persons: list[list[Track]]) -> int:
+    """The main speaker's place in ``persons``: time on screen, times size, times mouth movement.
+
+    Each factor is relative to the largest of the clip; a still mouth counts a fifth of the
+    liveliest, so that a silent face that fills the clip still wins over a passer-by.
+    """
+    frames = np.array([sum(len(track.frames) for track in person) for person in persons], float)
+    sizes = np.array([sum(track.size for track in person) for person in persons]) / frames
+    speech = np.array([_mouth_speed(person) for person in persons])
+    score = (
+        frames
+        / frames.max()
+        * (sizes / max(sizes.max(), 1e-9))
+        * (_SILENT + speech / max(speech.max(), 1e-9))
+    )
+    return int(score.argmax())
+
+
+def _mouth_speed(person: list[Track]) -> float:
+    """Mean speed of opening and closing the lips, face sizes a second."""
+    moved, seconds = 0.0, 0.0
+    for track in person:
+        if len(track.mouths) > 3:
+            # A mean of three takes the detector's jitter out.
+            smooth = np.convolve(track.mouths, np.ones(3) / 3, mode="valid")
+            moved += float(np.abs(np.diff(smooth)).sum())
+            seconds += track.times[-2] - track.times[1]
+    return moved / seconds if seconds > 0 else 0.0
