@@ -1,0 +1,302 @@
+"""A clip: one local media file, who it is (its bytes) and what it holds (its streams).
+
+Nothing but a regular local file is ever opened. FFmpeg gets an open file object without a name, so
+a name such as ``concat:a|b`` or ``http://...`` means nothing to it, and the callback by which a
+playlist would open further files refuses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from pipeline.errors import MediaError
+
+MAX_PIXELS = 100_000_000  # a picture as large as this takes 300 MB as RGB: refused, not decoded
+ID_DIGITS = 16  # 64 bits of sha256: two of a million clips share an id with odds of 1 : 36 million
+READ_BYTES = 1 << 18  # a block of file handed to FFmpeg; each needs the interpreter's lock
+EXPECTED = "expected a video or sound file"
+
+
+@dataclass(frozen=True)
+class AudioStream:
+    """One sound track.
+
+    Attributes
+    ----------
+    index : among all streams of the container.
+    rate, channels, layout : as coded: samples a second, their number, their FFmpeg name.
+    start, duration : seconds on the clip's clock; None = not declared.
+    language : what the container says, such as ``eng``.
+    default : the container calls it the default.
+    """
+
+    index: int
+    codec: str
+    rate: int
+    channels: int
+    layout: str
+    start: float | None
+    duration: float | None
+    language: str | None
+    default: bool
+
+
+@dataclass(frozen=True)
+class VideoStream:
+    """One picture track.
+
+    Attributes
+    ----------
+    width, height : pixels as coded, before rotation and before ``aspect`` is applied.
+    fps : average frame rate, None = not known.
+    aspect : width of a pixel over its height.
+    start, duration : seconds on the clip's clock; None = not declared.
+    """
+
+    index: int
+    codec: str
+    width: int
+    height: int
+    fps: float | None
+    aspect: float
+    start: float | None
+    duration: float | None
+    default: bool
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A media file that was opened once and found good.
+
+    Attributes
+    ----------
+    id : first 16 hexadecimal digits of the sha256 of the file's bytes.
+    path : the file.
+    duration : seconds from the container's start to the end of its longest stream.
+    format : FFmpeg's name of the container.
+    origin : the container's start, the earliest time stamp of its streams, in seconds. Clip time
+        is a presentation time stamp minus this, for sound and picture alike.
+    audio, video : the streams that can be decoded; cover art is no video.
+    """
+
+    id: str
+    path: Path
+    duration: float
+    format: str
+    origin: float
+    audio: tuple[AudioStream, ...]
+    video: tuple[VideoStream, ...]
+
+    @property
+    def has_audio(self) -> bool:
+        return bool(self.audio)
+
+    @property
+    def has_video(self) -> bool:
+        return bool(self.video)
+
+
+def open_clip(path: str | os.PathLike[str]) -> Clip:
+    """Look into a media file.
+
+    Raises
+    ------
+    MediaError
+        There is no such file, it is a folder, a device or a pipe, may not be read, is empty, is no
+        media file, holds a still picture, has neither sound nor picture that can be decoded, or
+        declares a picture of more than ``MAX_PIXELS``.
+    """
+    with _open_regular(path) as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    with open_container(path) as container:
+        name = container.format.name
+        if name.endswith("_pipe") or name == "image2":
+            raise MediaError(f"{path}: a still picture ({name}); {EXPECTED}", str(path))
+        origin = (container.start_time or 0) / av.time_base
+        audio = tuple(
+            _audio_stream(stream, origin)
+            for stream in container.streams.audio
+            if stream.codec_context is not None
+            and stream.codec_context.sample_rate > 0
+            and stream.codec_context.channels > 0
+        )
+        video = tuple(
+            _video_stream(stream, origin)
+            for stream in container.streams.video
+            if stream.codec_context is not None
+            and stream.codec_context.width > 0
+            and not stream.disposition & (Disposition.attached_pic | Disposition.timed_thumbnails)
+        )
+        if not audio and not video:
+            found = ", ".join(_describe(stream) for stream in container.streams) or "no stream"
+            raise MediaError(
+                f"{path}: neither sound nor picture to decode; {EXPECTED}, found {found} ({name})",
+                str(path),
+            )
+        for stream in video:
+            if stream.width * stream.height > MAX_PIXELS:
+                raise MediaError(
+                    f"{path}: pictures of {stream.width} x {stream.height} pixels; expected at "
+                    f"most {MAX_PIXELS // 1_000_000} million pixels",
+                    str(path),
+                )
+        if container.duration is not None:
+            duration = container.duration / av.time_base
+        else:  # for instance what a browser records: no duration anywhere, so look for the end
+            duration = max(0.0, _last_end(container) - origin)
+    return Clip(digest[:ID_DIGITS], Path(path), duration, name, origin, audio, video)
+
+
+@contextmanager
+def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
+    """FFmpeg's view of a regular local file; failures of file or container become MediaError."""
+    with _open_regular(path) as file:
+        try:
+            container = av.open(
+                file,
+                "r",
+                options={"max_pixels": str(MAX_PIXELS)},
+                buffer_size=READ_BYTES,
+                metadata_errors="replace",
+                io_open=_refuse,
+            )
+        except (av.FFmpegError, OSError, ValueError) as e:
+            file.seek(4)
+            if file.read(4) == b"ftyp":
+                raise MediaError(
+                    f"{path}: an MP4 file without a readable index, probably cut short before its "
+                    f"end was written ({_reason(e)}); {EXPECTED}",
+                    str(path),
+                ) from e
+            raise MediaError(
+                f"{path}: not a media file that can be read ({_reason(e)}); {EXPECTED}", str(path)
+            ) from e
+        with container:
+            yield container
+
+
+@contextmanager
+def _open_regular(path: str | os.PathLike[str]):
+    """The file, opened by descriptor, so that FFmpeg learns no name from it."""
+    try:
+        # Looked at before it is opened: opening a pipe or a device can wait or act.
+        mode = os.stat(path).st_mode
+        if not stat.S_ISREG(mode):
+            kind = next(
+                (word for test, word in _KINDS if test(mode)), "something that is not a file"
+            )
+            raise MediaError(f"{path}: {kind}; {EXPECTED}", str(path))
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except FileNotFoundError as e:
+        raise MediaError(f"{path}: no such file; {EXPECTED}", str(path)) from e
+    except PermissionError as e:
+        raise MediaError(f"{path}: no permission to read it; {EXPECTED}", str(path)) from e
+    except (OSError, ValueError) as e:  # ValueError: a NUL character in the name
+        shown = str(path) if len(str(path)) <= 100 else f"{str(path)[:100]}..."
+        raise MediaError(f"{shown}: cannot be opened ({_reason(e)}); {EXPECTED}", str(path)) from e
+    with open(descriptor, "rb") as file:
+        size = os.fstat(descriptor).st_size
+        if size == 0:
+            raise MediaError(f"{path}: empty file (0 bytes); {EXPECTED}", str(path))
+        yield file
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+
+
+def _refuse(url: str, flags: int, options: dict[str, str]):
+    raise PermissionError(f"it refers to another file, {url!r}")
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _describe(stream: av.stream.Stream) -> str:
+    codec = stream.codec_context.name if stream.codec_context is not None else "unknown codec"
+    return f"{stream.type} ({codec})"
+
+
+def _seconds(stream: av.stream.Stream, stamp: int | None) -> float | None:
+    if stamp is None or stream.time_base is None:
+        return None
+    return float(stamp * stream.time_base)
+
+
+def _start(stream: av.stream.Stream, origin: float) -> float | None:
+    start = _seconds(stream, stream.start_time)
+    return None if start is None else start - origin
+
+
+def _duration(stream: av.stream.Stream, start: float | None) -> float | None:
+    """Declared by the stream, or by Matroska's tag, which holds the stream's end."""
+    duration = _seconds(stream, stream.duration)
+    if duration is None and "DURATION" in stream.metadata:
+        try:
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            duration = int(hours) * 3600 + int(minutes) * 60 + float(seconds) - (start or 0.0)
+        except ValueError:
+            return None
+    return duration
+
+
+def _audio_stream(stream: av.audio.AudioStream, origin: float) -> AudioStream:
+    context = stream.codec_context
+    start = _start(stream, origin)
+    return AudioStream(
+        index=stream.index,
+        codec=context.name,
+        rate=context.sample_rate,
+        channels=context.channels,
+        layout=context.layout.name,
+        start=start,
+        duration=_duration(stream, start),
+        language=stream.language,
+        default=bool(stream.disposition & Disposition.default),
+    )
+
+
+def _video_stream(stream: av.video.VideoStream, origin: float) -> VideoStream:
+    context = stream.codec_context
+    start = _start(stream, origin)
+    rate = stream.average_rate or stream.guessed_rate
+    return VideoStream(
+        index=stream.index,
+        codec=context.name,
+        width=context.width,
+        height=context.height,
+        fps=float(rate) if rate else None,
+        aspect=float(stream.sample_aspect_ratio or 1) or 1.0,
+        start=start,
+        duration=_duration(stream, start),
+        default=bool(stream.disposition & Disposition.default),
+    )
+
+
+def _last_end(container: InputContainer) -> float:
+    """The latest end of a packet, in seconds of the container; nothing is decoded."""
+    end = 0.0
+    try:
+        for packet in container.demux():
+            if packet.pts is not None:
+                stamp = (packet.pts + (packet.duration or 0)) * packet.time_base
+                end = max(end, float(stamp))
+    except av.FFmpegError:
+        pass  # a broken end: what came before it counts
+    return end

@@ -1,0 +1,353 @@
+"""Sound and pictures of a clip, decoded by FFmpeg (PyAV), on one clock.
+
+The clock: a presentation time stamp minus the container's start (``Clip.origin``), for sound and
+picture alike. A sound track that starts half a second late therefore begins with half a second of
+silence; what is missing in its middle is silence of the same length. Encoder delay (the priming
+samples of AAC, Opus, MP3) is skipped by FFmpeg where the container declares it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from extractors.types import Audio, Frame
+from pipeline.clip import MAX_PIXELS, AudioStream, Clip, VideoStream, open_container
+from pipeline.errors import MediaError
+
+# A stamp that differs by less from where the samples before it end is rounding (Matroska keeps
+# milliseconds); a lost packet is 20 ms and more.
+STAMP_TOLERANCE = 0.010  # s
+CUT_SHORT = 0.5  # s that a stream may end before its declared end without a word
+MAX_DURATION = 24 * 3600.0  # s; a stamp beyond it is taken for broken, not for a day of silence
+DECODER_THREADS = min(4, os.cpu_count() or 1)  # each holds a picture or two: bounds the memory
+
+
+@dataclass
+class MediaNotes:
+    """What a person should know about how a clip was read; filled in while it is read.
+
+    Sound and picture may be read at the same time, each in a thread of its own: they write
+    different fields. The picture's are complete when its frames have been read to the end. Reading
+    again starts the counts again.
+
+    Attributes
+    ----------
+    audio_offset : s of silence put before the first sample of the track.
+    audio_gaps, audio_gap_seconds : holes in the track, filled with silence.
+    audio_overlap_seconds : sound whose time was already taken, cut.
+    audio_errors, video_errors : packets or pictures that were broken and left out or concealed.
+    audio_truncated, video_truncated : the stream ends before it should: the file is cut short.
+    video_offset : s from the clip's start to the first picture.
+    frames : pictures read (before ``fps`` thins them out).
+    frames_dropped : pictures whose time was not later than the one before.
+    frames_guessed : pictures without a time stamp; the time was guessed from the frame rate.
+    frames_irregular : intervals between pictures more than half off their median.
+    longest_freeze : s, the longest interval between two pictures.
+    """
+
+    audio_offset: float = 0.0
+    audio_gaps: int = 0
+    audio_gap_seconds: float = 0.0
+    audio_overlap_seconds: float = 0.0
+    audio_errors: int = 0
+    audio_truncated: bool = False
+    video_offset: float = 0.0
+    frames: int = 0
+    frames_dropped: int = 0
+    frames_guessed: int = 0
+    frames_irregular: int = 0
+    longest_freeze: float = 0.0
+    video_errors: int = 0
+    video_truncated: bool = False
+
+
+def read_audio(
+    clip: Clip, rate: int = 16000, stream: int | None = None, notes: MediaNotes | None = None
+) -> Audio:
+    """All of a clip's sound as mono at ``rate``; sample 0 is clip time 0.
+
+    Channels are mixed and rates converted by libswresample. The result ends where the track ends;
+    it is not padded to a longer picture.
+
+    Parameters
+    ----------
+    clip : the clip.
+    rate : samples a second wanted.
+    stream : which sound track, counted from 0 among the clip's sound tracks; by default the one
+        the container calls the default, else the first.
+    notes : filled with what was found on the way.
+
+    Raises
+    ------
+    MediaError
+        The clip has no sound track, or nothing of it can be decoded.
+    ValueError
+        The clip has sound tracks, but not that many.
+    """
+    track = _choose(clip, clip.audio, stream, "sound")
+    notes = MediaNotes() if notes is None else notes
+    notes.audio_offset = notes.audio_gap_seconds = notes.audio_overlap_seconds = 0.0
+    notes.audio_gaps = notes.audio_errors = 0
+    line = _SoundLine(int(min(clip.duration, 7200.0) * rate) + rate)
+    limit = min(MAX_DURATION, max(clip.duration, 3600.0) * 2)
+    resampler: av.AudioResampler | None = None
+    kind: tuple[int, str, str] | None = None
+    run_time = 0.0  # when the unbroken run of samples began, s
+    fed = 0  # samples of the track in this run
+    position = 0  # where on the line the run's next sample goes
+
+    def flush() -> None:
+        if resampler is not None:
+            _lay(line, position, resampler.resample(None))
+
+    with open_container(clip.path) as container:
+        source = container.streams[track.index]
+        tolerance = max(STAMP_TOLERANCE, float(source.time_base or 0))
+        for frame in _decode(container, source, notes, "audio_errors"):
+            if frame.samples == 0 or not frame.sample_rate:
+                continue
+            expected = run_time + fed / kind[0] if kind else 0.0
+            time = frame.time - clip.origin if frame.time is not None else expected
+            if time > limit:
+                time = expected
+            shift = time - expected
+            found = (frame.sample_rate, frame.format.name, frame.layout.name)
+            if abs(shift) > tolerance or found != kind:
+                flush()
+                if kind is None:
+                    notes.audio_offset = max(0.0, time)
+                elif shift > tolerance:
+                    notes.audio_gaps += 1
+                    notes.audio_gap_seconds += shift
+                elif shift < -tolerance:
+                    notes.audio_overlap_seconds -= shift
+                resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+                kind, run_time, fed, position = found, time, 0, round(time * rate)
+            assert resampler is not None
+            fed += frame.samples
+            frame.pts = None  # its place is decided here; the resampler shall just convert
+            position = _lay(line, position, resampler.resample(frame))
+        flush()
+
+    if line.end == 0:
+        raise MediaError(
+            f"{clip.path}: nothing of its sound track could be decoded ({track.codec}, "
+            f"{notes.audio_errors} broken packets)",
+            str(clip.path),
+        )
+    notes.audio_truncated = _cut_short(track, line.end / rate)
+    return Audio(line.samples[: line.end], rate)
+
+
+def read_frames(
+    clip: Clip,
+    max_side: int | None = 640,
+    fps: float | None = None,
+    stream: int | None = None,
+    notes: MediaNotes | None = None,
+) -> Iterator[Frame]:
+    """A clip's pictures one by one, upright, with square pixels, in RGB.
+
+    Times strictly increase; frame rates need not be constant. One picture is held at a time, so
+    memory does not depend on the length. Closing the iterator closes the file.
+
+    Parameters
+    ----------
+    clip : the clip.
+    max_side : larger pictures are scaled down until the longer side has this many pixels; None
+        keeps the size.
+    fps : take about as many pictures a second, evenly; None or more than there are: all.
+    stream : which picture track, counted from 0; by default the container's default, else the
+        first.
+    notes : filled with what was found on the way.
+
+    Raises
+    ------
+    MediaError
+        The clip has no picture track, or nothing of it can be decoded.
+    ValueError
+        The clip has picture tracks, but not that many; ``max_side`` or ``fps`` is not positive.
+    """
+    if max_side is not None and max_side < 1:
+        raise ValueError(f"max_side must be at least 1 pixel, got {max_side}")
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps must be positive, got {fps}")
+    track = _choose(clip, clip.video, stream, "picture")
+    return _frames(clip, track, max_side, fps, MediaNotes() if notes is None else notes)
+
+
+def _frames(
+    clip: Clip, track: VideoStream, max_side: int | None, fps: float | None, notes: MediaNotes
+) -> Iterator[Frame]:
+    notes.frames_dropped = notes.frames_guessed = notes.video_errors = 0
+    scaler = VideoReformatter()
+    period = 1.0 / track.fps if track.fps else 0.04
+    times: list[float] = []
+    due = 0.0
+    try:
+        with open_container(clip.path) as container:
+            source = container.streams[track.index]
+            source.codec_context.thread_type = "AUTO"
+            source.codec_context.thread_count = DECODER_THREADS
+            source.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            for picture in _decode(container, source, notes, "video_errors"):
+                notes.video_errors += picture.is_corrupt
+                if picture.time is not None:
+                    time = picture.time - clip.origin
+                else:
+                    time = times[-1] + period if times else 0.0
+                    notes.frames_guessed += 1
+                if times and not time > times[-1]:
+                    notes.frames_dropped += 1
+                    continue
+                times.append(time)
+                if fps is not None:
+                    # A quarter of a period early is in time: stamps are rounded.
+                    if len(times) > 1 and time < due - 0.25 / fps:
+                        continue
+                    due = (
+                        time + 1 / fps if len(times) == 1 else max(due, time - 0.5 / fps) + 1 / fps
+                    )
+                yield Frame(_to_rgb(picture, scaler, track.aspect, max_side), time)
+    finally:  # also when the reader stops early
+        _note_frames(notes, times)
+    if not times:
+        raise MediaError(
+            f"{clip.path}: nothing of its picture track could be decoded ({track.codec}, "
+            f"{notes.video_errors} broken packets)",
+            str(clip.path),
+        )
+    notes.video_truncated = _cut_short(track, times[-1] + period)
+
+
+class _SoundLine:
+    """Samples laid on a line by position: silence where nothing was laid, first come stays."""
+
+    def __init__(self, room: int):
+        # Zeros cost no memory until they are written.
+        self.samples: NDArray[np.float32] = np.zeros(room, np.float32)
+        self.end = 0
+
+    def lay(self, position: int, block: NDArray[np.float32]) -> None:
+        block = block[max(0, self.end - position) :]
+        if not len(block):
+            return
+        start = max(self.end, position)
+        stop = start + len(block)
+        if stop > len(self.samples):
+            longer = np.zeros(max(stop, len(self.samples) * 3 // 2), np.float32)
+            longer[: self.end] = self.samples[: self.end]
+            self.samples = longer
+        self.samples[start:stop] = block
+        self.end = stop
+
+
+def _lay(line: _SoundLine, position: int, frames: Sequence[av.AudioFrame]) -> int:
+    """Put resampled sound on the line; returns where the next sample goes."""
+    for frame in frames:
+        block = frame.to_ndarray()[0]
+        if not np.isfinite(block).all():  # a file of floats can hold anything
+            block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+        line.lay(position, block)
+        position += len(block)
+    return position
+
+
+_Track = TypeVar("_Track", AudioStream, VideoStream)
+
+
+def _choose(clip: Clip, tracks: tuple[_Track, ...], stream: int | None, kind: str) -> _Track:
+    if not tracks:
+        raise MediaError(f"{clip.path}: has no {kind} track", str(clip.path))
+    if stream is None:
+        return next((track for track in tracks if track.default), tracks[0])
+    if not 0 <= stream < len(tracks):
+        raise ValueError(
+            f"{clip.path}: {kind} track {stream} asked for, but it has {len(tracks)}, from 0"
+        )
+    return tracks[stream]
+
+
+def _decode(container: InputContainer, source: Stream, notes: MediaNotes, errors: str) -> Iterator:
+    """Frames of one stream; what is broken is counted in ``notes.<errors>`` and passed over."""
+    packets = container.demux(source)
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            frames = packet.decode()
+        except av.EOFError:  # a decoder asked for more after its end
+            continue
+        except (av.FFmpegError, OSError):
+            setattr(notes, errors, getattr(notes, errors) + 1)
+            continue
+        yield from frames
+
+
+def _to_rgb(
+    picture: VideoFrame, scaler: VideoReformatter, aspect: float, max_side: int | None
+) -> NDArray[np.uint8]:
+    """RGB [h, w, 3]: pixels made square, scaled down, turned upright."""
+    width, height = float(picture.width), float(picture.height)
+    if 0.25 <= aspect <= 4.0:  # anything else is a broken header
+        width, height = (width, height / aspect) if aspect > 1 else (width * aspect, height)
+    scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
+    small = scaler.reformat(
+        picture,
+        width=max(1, round(width * scale)),
+        height=max(1, round(height * scale)),
+        format="rgb24",
+        interpolation=Interpolation.AREA,
+        threads=1,
+    )
+    image = np.asarray(small.to_ndarray(), np.uint8)
+    return _upright(image, picture.side_data.get("DISPLAYMATRIX"))
+
+
+def _upright(image: NDArray[np.uint8], matrix: object) -> NDArray[np.uint8]:
+    """Turn as FFmpeg's display matrix says (3 x 3, fixed point): (x, y) goes to (ax + cy, bx + dy).
+
+    Only turns by 90 degrees and mirrorings are applied; nobody films at other angles.
+    """
+    if matrix is None:
+        return image
+    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(matrix), np.int32)[:5])  # type: ignore[call-overload]
+    if abs(a) >= abs(c):
+        across, down = a, d
+    else:
+        image = image.transpose(1, 0, 2)
+        across, down = c, b
+    if across < 0:
+        image = image[:, ::-1]
+    if down < 0:
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def _note_frames(notes: MediaNotes, times: Sequence[float]) -> None:
+    notes.frames = len(times)
+    if times:
+        notes.video_offset = times[0]
+    if len(times) > 1:
+        intervals = np.diff(times)
+        median = np.median(intervals)
+        notes.frames_irregular = int((abs(intervals - median) > 0.5 * median).sum())
+        notes.longest_freeze = float(intervals.max())
+
+
+def _cut_short(track: AudioStream | VideoStream, end: float) -> bool:
+    if track.duration is None:
+        return False
+    return (track.start or 0.0) + track.duration - end > CUT_SHORT
