@@ -1,0 +1,271 @@
+"""The flow ``predict-video``: one clip from file to prediction, a Prefect task a stage.
+
+The tasks talk through the store: each takes a path and leaves its result there, and a stage that
+the store already has is not done again (so Prefect's own caching stays off).
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+from prefect import State, flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import WithJsonSchema
+
+from extractors.weights import WeightsMissing
+from flows import run
+from pipeline.errors import ClipError
+
+# What a person can put right: told in one line. Anything else is a defect and keeps its traceback.
+USER_ERRORS = (ClipError, WeightsMissing, ValueError, OSError)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """False for Prefect's traceback of an error that was already told in one line."""
+    error = record.exc_info[1] if record.exc_info else None
+    return record.levelno < logging.ERROR or not isinstance(error, USER_ERRORS)
+
+
+logging.getLogger("prefect.flow_runs").addFilter(is_news)
+
+# `--param path=2018` arrives as a number. The schema lets it pass, so that the flow itself can say
+# what to do about it.
+TypedText = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
+
+
+def is_transient(task: Any, task_run: Any, state: State) -> bool:
+    """Whether trying again may help: a network disk, memory; never bad input."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, OSError | MemoryError) and not isinstance(
+        error, FileNotFoundError | PermissionError
+    )
+
+
+STAGE: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": 2,
+    "retry_delay_seconds": [2, 10],
+    "retry_condition_fn": is_transient,
+}
+
+
+@task(name="speech", **STAGE)
+def find_words(path: str, recipe: str, store: str, transcript: str | None) -> float:
+    """Recognise and align into the store. Returns the seconds it took."""
+    started = time.perf_counter()
+    run.find_clip_words(path, recipe, store, transcript)
+    return time.perf_counter() - started
+
+
+@task(name="track", task_run_name="{modality}", **STAGE)
+def track(path: str, modality: str, recipe: str, store: str) -> float:
+    """Measure one modality at frame rate into the store. Returns the seconds it took."""
+    started = time.perf_counter()
+    run.track_clip(path, modality, recipe, store)
+    return time.perf_counter() - started
+
+
+@task(name="predict", **STAGE)
+def predict(
+    path: str, recipe: str, model: str | None, transcript: str | None, store: str
+) -> dict[str, Any]:
+    """Put the stored stages together and predict: a small record that fits in JSON."""
+    return run.predict_clip(path, recipe=recipe, model=model, transcript=transcript, store=store)
+
+
+@flow(
+    name="predict-video",
+    task_runner=ThreadPoolTaskRunner(max_workers=3),
+    # A number for a path is explained below, in one line; pydantic's error would take five.
+    validate_parameters=False,
+    # As JSON, not as a pickle: read with `flow_run.state.result()` or any text editor.
+    persist_result=True,
+    result_serializer="json",
+)
+def predict_video(
+    path: TypedText,
+    recipe: TypedText = run.DEFAULT_RECIPE,
+    model: TypedText | None = None,
+    transcript: TypedText | None = None,
+    store: TypedText | None = None,
+) -> Any:
+    """Predict what is expressed in a video of a person talking.
+
+    Parameters
+    ----------
+    path : the video or sound file, in the serving machine's file system.
+    recipe : name or path of a recipe.
+    model : folder of a checkpoint, or the name of a shipped one.
+    transcript : file with what is said; without it the speech is recognised.
+    store : folder where finished stages are kept; without it they are thrown away at the end.
+
+    Returns
+    -------
+    The record of `flows.run.predict_clip`. On bad input, a failed state whose message is one line
+    for a person. Two artifacts go with the run: the table ``predict-video-utterances`` and the
+    report ``predict-video-quality``.
+    """
+    started = time.perf_counter()
+    logger = get_run_logger()
+    try:
+        clip = check_path(path)
+        files = {"model": model, "transcript": transcript, "store": store}
+        paths = {
+            name: check_text(name, value)
+            for name, value in files.items()
+            if value not in (None, "")
+        }
+        recipe = check_text("recipe", recipe)
+        _check_before_work(clip, recipe, paths.get("transcript"))
+        with _keep_in(paths.get("store")) as folder:
+            result = _run_stages(
+                str(clip), recipe, paths.get("model"), paths.get("transcript"), folder
+            )
+    except USER_ERRORS as error:
+        logger.debug("what failed", exc_info=True)
+        logger.error("%s", error)
+        return Failed(message=str(error), data=error)
+    result["seconds"]["total"] = time.perf_counter() - started
+    create_table_artifact(
+        key="predict-video-utterances",
+        table=tabulate_utterances(result),
+        description=f"Predictions for {clip}",
+    )
+    create_markdown_artifact(
+        key="predict-video-quality",
+        markdown=report_quality(result),
+        description=f"How far to trust the predictions for {clip}",
+    )
+    for warning in result["quality"]["warnings"]:
+        logger.warning("%s", warning)
+    logger.info("%s: %s", clip.name, describe_overall(result))
+    return result
+
+
+def check_text(name: str, value: Any) -> str:
+    """A parameter that must be text; says how to write one that JSON takes for something else."""
+    if isinstance(value, str) and value:
+        return value
+    raise ValueError(
+        f"parameter {name} must be text, got {value!r} ({type(value).__name__}): values of --param "
+        f"""are read as JSON, so quote it twice: --param {name}='"{value}"'"""
+    )
+
+
+def check_path(path: Any) -> Path:
+    """The clip's absolute path.
+
+    Raises
+    ------
+    ValueError : it is no text, or there is no such file; names the absolute path looked for.
+    """
+    given = Path(check_text("path", path)).expanduser()
+    if given.exists() or given.is_absolute():
+        return given.absolute()
+    raise ValueError(
+        f"{given.absolute()}: no such file. A relative path is looked for in the folder in which "
+        f"`rmfn serve` was started, {Path.cwd()}; give the absolute path"
+    )
+
+
+def tabulate_utterances(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """One row an utterance: its time, its words, each label with its interval."""
+    rows = []
+    for utterance in result["utterances"]:
+        row = {
+            "start": f"{utterance['start']:.2f}",
+            "end": f"{utterance['end']:.2f}",
+            "text": utterance["text"],
+        }
+        for label, predicted in utterance["prediction"].items():
+            row[label] = f"{predicted['value']:+.2f}"
+            row[f"{label} interval"] = _show_interval(predicted["interval"])
+        rows.append(row)
+    return rows
+
+
+def report_quality(result: dict[str, Any]) -> str:
+    """The quality report as Markdown: the overall value, the warnings, then every measure."""
+    quality = result["quality"]
+    measures = {
+        **{name: quality[name] for name in quality if name not in ("notes", "warnings")},
+        **quality["notes"],
+    }
+    lines = [
+        f"# {Path(result['clip']['path']).name}",
+        "",
+        f"**Overall:** {describe_overall(result)}",
+        "",
+        *([f"- {warning}" for warning in quality["warnings"]] or ["No warnings."]),
+        "",
+        "| measure | value |",
+        "|---|---|",
+        *(f"| {name.replace('_', ' ')} | {_show(value)} |" for name, value in measures.items()),
+        "",
+        "| stage | seconds |",
+        "|---|---|",
+        *(f"| {stage} | {seconds:.1f} |" for stage, seconds in result["seconds"].items()),
+    ]
+    return "\n".join(lines)
+
+
+def describe_overall(result: dict[str, Any]) -> str:
+    """The clip's values in one line."""
+    return ", ".join(
+        f"{label} {found['value']:+.2f} ({_show_interval(found['interval'])})"
+        for label, found in result["overall"].items()
+    )
+
+
+def _check_before_work(clip: Path, recipe: str, transcript: str | None) -> None:
+    """Read all that the user named; a mistake must not cost a minute of work."""
+    from pipeline.clip import open_clip
+
+    open_clip(clip)
+    # Also loads the recipe once, before three threads ask for it at the same time.
+    run.open_recipe(recipe)
+    run.open_transcript(transcript)
+
+
+def _run_stages(
+    clip: str, recipe: str, model: str | None, transcript: str | None, store: str
+) -> dict[str, Any]:
+    """Sound and picture side by side, then the prediction from what they left in the store."""
+    stages = {
+        "speech": find_words.submit(clip, recipe, store, transcript),
+        "visual": track.submit(clip, "visual", recipe, store),
+        "acoustic": track.submit(clip, "acoustic", recipe, store),
+    }
+    wait(list(stages.values()))
+    seconds = {name: stage.result() for name, stage in stages.items()}
+    result = predict(clip, recipe, model, transcript, store)
+    # The record's own times are those of reading back from the store, except for its last stages.
+    return {**result, "seconds": {**result["seconds"], **seconds}}
+
+
+def _keep_in(store: str | None) -> Any:
+    """The folder for finished stages: the user's, or one that goes away with the run."""
+    if store is not None:
+        return nullcontext(store)
+    return tempfile.TemporaryDirectory(prefix="rmfn-")
+
+
+def _show_interval(interval: list[float]) -> str:
+    low, high = interval
+    return f"{low:+.2f} to {high:+.2f}"
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "does not apply"
+    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|")
