@@ -1,0 +1,337 @@
+"""Finished stages of clips, kept in a folder that any Parquet reader understands.
+
+::
+
+    store.json                              format and version
+    <clip id>/words-<key>.parquet           text, start, end, score, guessed
+    <clip id>/track.visual-<key>.parquet    time, observed, values [D]
+    <clip id>/sequence-<key>.parquet        a word a row: its times, and values [D] a modality
+
+The clip id is the hash of the clip's bytes, so that a renamed file is known again. The key is a
+hash of the part of the recipe that the stage depends on, so that a changed aligner does not cost
+the faces. Vectors are fixed-size lists; the names of their columns are in the file's metadata.
+
+A file appears whole or not at all (temporary file, then a rename), so any number of processes may
+share a store: of two that write the same stage the last one stays. A file that cannot be read is
+logged and counts as missing; the stage is then done again and replaces it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from extractors.types import FeatureTrack, Word, WordFeatures
+from pipeline.errors import DatasetError
+from pipeline.sequence import AlignedSequence
+
+FORMAT = "rmfn store"
+VERSION = 1
+STALE = 3600.0  # s; a temporary file this old belongs to nobody: writing one takes a second
+
+_log = logging.getLogger(__name__)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder of finished stages; made if it does not exist.
+
+    Raises
+    ------
+    DatasetError
+        The folder holds something else, or a store of a newer version.
+    """
+
+    folder: Path
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        object.__setattr__(self, "folder", Path(folder))
+        _open_folder(self.folder)
+
+    def clips(self) -> list[str]:
+        """Ids of the clips that have a finished stage."""
+        return sorted({path.parent.name for path in self.folder.glob("[!.]*/[!.]*.parquet")})
+
+    def stages(self, clip_id: str) -> list[str]:
+        """What is finished of a clip, as ``stage-key``."""
+        return sorted(path.stem for path in (self.folder / clip_id).glob("[!.]*.parquet"))
+
+    def path(self, clip_id: str, stage: str, key: str) -> Path:
+        """Where a stage is, or would be, kept."""
+        for part in (clip_id, stage, key):
+            if not _NAME.fullmatch(part):
+                raise ValueError(f"{part!r} cannot be part of a file name in a store")
+        return self.folder / clip_id / f"{stage}-{key}.parquet"
+
+    def has(self, clip_id: str, stage: str, key: str) -> bool:
+        """Whether a stage was finished; it is not read, so it might be damaged."""
+        return self.path(clip_id, stage, key).is_file()
+
+    def put_words(
+        self,
+        clip_id: str,
+        key: str,
+        words: Sequence[Word],
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self._put(clip_id, "words", key, _words_to_table(words), metadata)
+
+    def get_words(self, clip_id: str, key: str) -> tuple[Word, ...] | None:
+        return self._get(clip_id, "words", key, _table_to_words)
+
+    def put_track(
+        self,
+        clip_id: str,
+        modality: str,
+        key: str,
+        track: FeatureTrack,
+        metadata: Mapping[str, str] | None = None,
+    ) -> None:
+        self._put(clip_id, f"track.{modality}", key, _track_to_table(track), metadata)
+
+    def get_track(self, clip_id: str, modality: str, key: str) -> FeatureTrack | None:
+        return self._get(clip_id, f"track.{modality}", key, _table_to_track)
+
+    def put_sequence(
+        self, key: str, sequence: AlignedSequence, metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self._put(sequence.clip_id, "sequence", key, _sequence_to_table(sequence), metadata)
+
+    def get_sequence(self, clip_id: str, key: str) -> AlignedSequence | None:
+        return self._get(clip_id, "sequence", key, _table_to_sequence)
+
+    def _put(
+        self,
+        clip_id: str,
+        stage: str,
+        key: str,
+        table: pa.Table,
+        metadata: Mapping[str, str] | None,
+    ) -> None:
+        path = self.path(clip_id, stage, key)
+        path.parent.mkdir(exist_ok=True)
+        _sweep(path.parent)
+        known = {"clip_id": clip_id, "stage": stage, "key": key}
+        _write_table(path, table, {**(metadata or {}), **known})
+
+    def _get(
+        self, clip_id: str, stage: str, key: str, convert: Callable[[pa.Table], _T]
+    ) -> _T | None:
+        path = self.path(clip_id, stage, key)
+        try:
+            table = _read_table(path)
+            found = [_text(table, name) for name in ("clip_id", "stage", "key")]
+            if found != [clip_id, stage, key]:
+                raise DatasetError(f"it holds {'/'.join(found)}")
+            return convert(table)
+        except FileNotFoundError:
+            return None
+        except _DAMAGED as e:
+            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
+            _log.warning("%s: damaged, the stage is done again (%s)", path, reason)
+            return None
+
+
+def write_track(
+    path: str | os.PathLike[str], track: FeatureTrack, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a track to a Parquet file of its own, whole or not at all.
+
+    Raises
+    ------
+    OSError
+        The file cannot be written.
+    """
+    _write_table(Path(path), _track_to_table(track), metadata or {})
+
+
+def read_track(path: str | os.PathLike[str]) -> FeatureTrack:
+    """Read what `write_track` or a store wrote.
+
+    Raises
+    ------
+    FileNotFoundError, DatasetError
+        There is no such file; it is damaged or holds no track.
+    """
+    try:
+        return _table_to_track(_read_table(Path(path)))
+    except FileNotFoundError:
+        raise
+    except _DAMAGED as e:
+        raise DatasetError(
+            f"{path}: not a feature track; expected what write_track writes ({e})"
+        ) from e
+
+
+# What reading a damaged file, or one of another kind, can raise. OSError: Arrow's word for a broken
+# footer or page.
+_DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+
+
+def _open_folder(folder: Path) -> None:
+    mark = folder / "store.json"
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"{folder}: a file; expected a folder for the store")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not mark.exists():
+        others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
+        if others and not mark.exists():  # another process may just have made it
+            raise DatasetError(
+                f"{folder}: not a store; expected a new or empty folder or one with store.json, "
+                f"found {others[0]!r}"
+            )
+        said = json.dumps({"format": FORMAT, "version": VERSION}, indent=2) + "\n"
+        _write_whole(mark, lambda file: file.write(said.encode()))
+        return
+    try:
+        said = json.loads(mark.read_text())
+        form, number = said["format"], said["version"]
+    except (ValueError, KeyError, TypeError) as e:
+        raise DatasetError(f"{mark}: expected format and version as JSON, got {e!r}") from e
+    if form != FORMAT or not isinstance(number, int):
+        raise DatasetError(f"{mark}: expected format {FORMAT!r}, got {form!r} {number!r}")
+    if number > VERSION:
+        raise DatasetError(
+            f"{folder}: a store of version {number}; this program reads up to version {VERSION}"
+        )
+
+
+def _write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+    known = {"written_by": f"rmfn {version('rmfn')}, pyarrow {pa.__version__}"}
+    merged = {**(table.schema.metadata or {}), **metadata, **known}
+    table = table.replace_schema_metadata(merged)
+    _write_whole(
+        path,
+        lambda file: pq.write_table(
+            table, file, compression="zstd", use_dictionary=False, write_page_checksum=True
+        ),
+    )
+
+
+def _write_whole(path: Path, write: Callable[[Any], object]) -> None:
+    """Write beside the place, force it to the disk, then put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as e:
+        temporary.unlink(missing_ok=True)
+        if isinstance(e, OSError):  # say which file was meant, not its temporary name
+            raise OSError(e.errno, e.strerror or str(e), str(path)) from e
+        raise
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed runs left behind."""
+    for path in folder.glob(".*.tmp"):
+        try:
+            if time.time() - path.stat().st_mtime > STALE:
+                path.unlink()
+        except FileNotFoundError:
+            pass  # another process did it
+
+
+def _read_table(path: Path) -> pa.Table:
+    with open(path, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        return parquet.read()
+
+
+def _text(table: pa.Table, name: str) -> str:
+    return (table.schema.metadata or {})[name.encode()].decode()
+
+
+def _json(table: pa.Table, name: str) -> Any:
+    return json.loads(_text(table, name))
+
+
+def _vectors(values: NDArray[np.float32]) -> pa.Array:
+    """[T, D] as a fixed-size list of float32; NaN keeps its bits."""
+    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def _matrix(table: pa.Table, column: str, width: int) -> NDArray[np.float32]:
+    if width == 0:  # Parquet has no lists of size 0: such a column is not written
+        return np.zeros((len(table), 0), np.float32)
+    flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.astype(np.float32, copy=False).reshape(len(table), width)
+
+
+def _words_to_table(words: Sequence[Word]) -> pa.Table:
+    return pa.table(
+        {
+            "text": pa.array([word.text for word in words], pa.string()),
+            "start": pa.array([word.start for word in words], pa.float64()),
+            "end": pa.array([word.end for word in words], pa.float64()),
+            "score": pa.array([word.score for word in words], pa.float64()),
+            "guessed": pa.array([word.guessed for word in words], pa.bool_()),
+        }
+    )
+
+
+def _table_to_words(table: pa.Table) -> tuple[Word, ...]:
+    columns = (table[name].to_pylist() for name in ("text", "start", "end", "score", "guessed"))
+    return tuple(Word(*fields) for fields in zip(*columns, strict=True))
+
+
+def _track_to_table(track: FeatureTrack) -> pa.Table:
+    columns = {
+        "time": pa.array(track.times, pa.float64()),
+        "observed": pa.array(track.observed, pa.bool_()),
+    }
+    if track.names:
+        columns["values"] = _vectors(track.values)
+    said = {"names": json.dumps(track.names), "notes": json.dumps(track.notes, default=float)}
+    return pa.table(columns).replace_schema_metadata(said)
+
+
+def _table_to_track(table: pa.Table) -> FeatureTrack:
+    names = tuple(_json(table, "names"))
+    return FeatureTrack(
+        _matrix(table, "values", len(names)),
+        table["time"].to_numpy(),
+        names,
+        table["observed"].to_numpy(),
+        _json(table, "notes"),
+    )
+
+
+def _sequence_to_table(sequence: AlignedSequence) -> pa.Table:
+    table = _words_to_table(sequence.words)
+    for modality, rows in sequence.features.items():
+        if rows.names:
+            table = table.append_column(modality, _vectors(rows.values))
+        table = table.append_column(f"{modality}.coverage", pa.array(rows.coverage, pa.float32()))
+    names = {modality: rows.names for modality, rows in sequence.features.items()}
+    return table.replace_schema_metadata({"names": json.dumps(names)})
+
+
+def _table_to_sequence(table: pa.Table) -> AlignedSequence:
+    features = {
+        modality: WordFeatures(
+            _matrix(table, modality, len(names)),
+            table[f"{modality}.coverage"].to_numpy(),
+            tuple(names),
+        )
+        for modality, names in _json(table, "names").items()
+    }
+    return AlignedSequence(_text(table, "clip_id"), _table_to_words(table), features)
