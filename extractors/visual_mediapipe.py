@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -60,8 +61,8 @@ class MediaPipe:
 
     After the last frame one person is chosen (``choose_speaker``); the other faces only count in
     ``mediapipe.faces``. While that person is not to be seen, the row is NaN, face_present is 0 and
-    ``observed`` False, whoever else is in the picture. A cut ends all tracks whose look changes; the
-    speaker is found again by the look of the face, and if that is not sure, stays missing.
+    ``observed`` False, whoever else is in the picture. A cut to another face ends the track; the
+    speaker is found again by the look of the face, and where that is not sure, stays missing.
 
     What is kept until the end is one row of features a face and frame (1.5 kB), never a picture.
     """
@@ -135,7 +136,7 @@ class MediaPipe:
                 values[track.frames, 0] = 1
                 for frame, row in zip(track.frames, track.rows, strict=True):
                     values[frame, len(_COUNTS) :] = row
-            others, pieces = len(persons), len(speaker)
+            others, pieces = sum(map(_stays, persons)), len(speaker)
         seen = values[:, 0] == 1
         notes: dict[str, float | str] = {
             "frames": len(times),
@@ -152,18 +153,19 @@ class MediaPipe:
         stamp = -1
         try:
             for frame in frames:
-                if landmarker is None:
-                    landmarker = self._open()
+                # A detector remembers faces, so every clip gets its own.
+                landmarker = landmarker or self._open()
+                vision, images, _ = self._library
+                picture = images.Image(
+                    image_format=images.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image)
+                )
                 # Milliseconds that strictly increase, however close two frames are.
                 stamp = max(stamp + 1, round(frame.time * 1000))
-                yield (
-                    frame,
-                    [
-                        face
-                        for found in _detect(landmarker, frame.image, stamp)
-                        if (face := self._describe(frame.image, *found)) is not None
-                    ],
-                )
+                faces = []
+                for found in _detect(vision, landmarker, picture, stamp):
+                    if (face := self._describe(frame.image, *found)) is not None:
+                        faces.append(face)
+                yield frame, faces
         finally:
             if landmarker is not None:
                 landmarker.close()
@@ -182,7 +184,7 @@ class MediaPipe:
         rotation = matrix[:3, :3]
         rotation = rotation / np.maximum(np.linalg.norm(rotation, axis=0), 1e-9)
         face = cut_face(image, points)
-        row = [
+        row: list[Any] = [
             action_units(blendshapes),
             head_angles(rotation),
             gaze_angles(pixels, rotation),
@@ -198,8 +200,7 @@ class MediaPipe:
         return Face(points, describe_look(face), mouth, np.concatenate(row, dtype=np.float32))
 
     def _open(self) -> Any:
-        """A fresh detector: it remembers faces, so every clip needs its own."""
-        vision, options = self._options
+        vision, _, options = self._library
         try:
             return vision.FaceLandmarker.create_from_options(options)
         except (ValueError, RuntimeError) as e:
@@ -209,31 +210,31 @@ class MediaPipe:
             ) from e
 
     @cached_property
-    def _options(self) -> tuple[Any, Any]:
+    def _library(self) -> tuple[Any, Any, Any]:
+        """MediaPipe's modules for faces and for pictures, and the detector's options."""
         path = locate_weights("face-landmarker", self.path)
         try:
-            from mediapipe.tasks.python.core.base_options import BaseOptions
-            from mediapipe.tasks.python.core.mediapipe_c_bindings import load_raw_library
+            from mediapipe.tasks.python.core import base_options, mediapipe_c_bindings
             from mediapipe.tasks.python.vision import face_landmarker
-            from mediapipe.tasks.python.vision.core import vision_task_running_mode
+            from mediapipe.tasks.python.vision.core import image, vision_task_running_mode
 
-            load_raw_library()
+            mediapipe_c_bindings.load_raw_library()
         except OSError as e:
             raise ImportError(
                 f"MediaPipe needs a system library that is not installed ({e}); on Debian or "
                 "Ubuntu: apt-get install libegl1 libgles2 (no GPU is needed)"
             ) from e
 
-        class QuietOptions(BaseOptions):
+        class QuietOptions(base_options.BaseOptions):
             """MediaPipe reports its use to its maker over the network. Faces are private and this
-            project works offline, so it gets no certificates to connect with."""
+            project works offline, so it is given no certificate to trust."""
 
             def to_ctypes(self) -> Any:
                 options = super().to_ctypes()
                 options.ca_bundle_path = os.devnull.encode()
                 return options
 
-        return face_landmarker, face_landmarker.FaceLandmarkerOptions(
+        options = face_landmarker.FaceLandmarkerOptions(
             base_options=QuietOptions(model_asset_path=str(path)),
             running_mode=vision_task_running_mode.VisionTaskRunningMode.VIDEO,
             num_faces=self.max_faces,
@@ -243,9 +244,15 @@ class MediaPipe:
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
+        return face_landmarker, image, options
 
 
 _COUNTS = ("face_present", "faces")
+
+
+def _stays(person: list[Track]) -> bool:
+    """Whether a person is there for a fifth of a second in all: no false alarm, no passing blur."""
+    return sum(track.times[-1] - track.times[0] for track in person) >= 0.2
 
 
 def pick_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Frame]:
@@ -272,23 +279,43 @@ def pick_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Frame]:
 
 
 def _detect(
-    landmarker: Any, image: NDArray[np.uint8], stamp: int
+    vision: Any, landmarker: Any, picture: Any, stamp: int
 ) -> list[tuple[Floats, Floats, Floats]]:
-    """Mesh [478, 3] in picture widths and heights, blendshapes [52] and pose [4, 4] of each face."""
-    from mediapipe.tasks.python.vision.core.image import Image, ImageFormat
+    """Mesh [478, 3] in picture sizes, blendshapes [52] and pose [4, 4] of each face.
 
-    picture = Image(image_format=ImageFormat.SRGB, data=np.ascontiguousarray(image))
-    result = landmarker.detect_for_video(picture, stamp)
-    return [
-        (
-            np.array([(p.x, p.y, p.z) for p in mesh], dtype=np.float32),
-            np.array([shape.score for shape in blendshapes], dtype=np.float32),
-            np.asarray(matrix, dtype=np.float32),
-        )
-        for mesh, blendshapes, matrix in zip(
-            result.face_landmarks,
-            result.face_blendshapes,
-            result.facial_transformation_matrixes,
-            strict=True,
-        )
-    ]
+    This is ``FaceLandmarker.detect_for_video`` without the 478 Python objects a face that it makes
+    of its result: they cost a tenth of the whole detection.
+    """
+    result = vision.MpFaceLandmarkerResultC()
+    landmarker._lib.MpFaceLandmarkerDetectForVideo(
+        landmarker._handle, picture._image_ptr, None, stamp, ctypes.byref(result)
+    )
+    try:
+        found = []
+        for i in range(result.face_landmarks_count):
+            mesh, shapes = result.face_landmarks[i], result.face_blendshapes[i]
+            found.append(
+                (
+                    _copy_columns(mesh.landmarks, mesh.landmarks_count, ("x", "y", "z")),
+                    _copy_columns(shapes.categories, shapes.categories_count, ("score",))[:, 0],
+                    result.facial_transformation_matrixes[i].to_numpy(),
+                )
+            )
+        return found
+    finally:
+        landmarker._lib.MpFaceLandmarkerCloseResult(ctypes.byref(result))
+
+
+def _copy_columns(structs: Any, count: int, fields: tuple[str, ...]) -> Floats:
+    """Some float fields of an array of C structs: [count, fields]."""
+    struct = structs._type_
+    layout = np.dtype(
+        {
+            "names": fields,
+            "formats": ["f4"] * len(fields),
+            "offsets": [getattr(struct, name).offset for name in fields],
+            "itemsize": ctypes.sizeof(struct),
+        }
+    )
+    table = np.frombuffer(ctypes.string_at(structs, count * layout.itemsize), layout)
+    return np.stack([table[name] for name in fields], axis=-1)

@@ -1,4 +1,4 @@
-"""Geometry and look of one face: landmarks, pose, gaze, action units, HOG. Only arrays, no detector.
+"""Geometry and look of one face: landmarks, pose, gaze, action units, HOG. No detector here.
 
 Signs are those of the picture as a viewer sees it: yaw > 0 turns to the picture's right, pitch > 0
 looks up, roll > 0 tilts clockwise.
@@ -6,26 +6,28 @@ looks up, roll > 0 tilts clockwise.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-# The 478 points of MediaPipe's face mesh that make the 68 of Multi-PIE / iBUG 300-W, several
-# averaged (the correspondence published by P. Yan, Mediapipe_2_Dlib_Landmarks, 2022; the jaw's left
-# half is mirrored from its right half, so that a mirrored face gives mirrored landmarks).
-_JAW = ((127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,)) + (
-    ((400,), (379,), (365,), (288, 397), (361, 288), (323,), (454,), (356,))
-)
+# The points of MediaPipe's face mesh that make the 68 of Multi-PIE and iBUG 300-W, some the mean of
+# two (the correspondence published by P. Yan, Mediapipe_2_Dlib_Landmarks; the jaw's left half is
+# mirrored from its right half, so that a mirrored face gives mirrored landmarks).
+_JAW_RIGHT = ((127,), (234,), (93,), (132, 58), (58, 172), (136,), (150,), (176,), (152,))
+_JAW_LEFT = ((400,), (379,), (365,), (288, 397), (361, 288), (323,), (454,), (356,))
 _BROWS = ((70,), (63,), (105,), (66,), (107,), (336,), (296,), (334,), (293,), (300,))
 _NOSE = ((168, 6), (197, 195), (5,), (4,), (75,), (97,), (2,), (326,), (305,))
-_EYES = ((33,), (160,), (158,), (133,), (153,), (144,)) + (
-    ((362,), (385,), (387,), (263,), (373,), (380,))
+_EYE_RIGHT = ((33,), (160,), (158,), (133,), (153,), (144,))
+_EYE_LEFT = ((362,), (385,), (387,), (263,), (373,), (380,))
+_LIPS_OUT = ((61,), (39,), (37,), (0,), (267,), (269,), (291,), (321,), (314,), (17,), (84,), (91,))
+_LIPS_IN = ((78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,))
+MESH_TO_68 = (
+    *(*_JAW_RIGHT, *_JAW_LEFT, *_BROWS, *_NOSE),
+    *(*_EYE_RIGHT, *_EYE_LEFT, *_LIPS_OUT, *_LIPS_IN),
 )
-_LIPS = ((61,), (39,), (37,), (0,), (267,), (269,), (291,), (321,), (314,), (17,), (84,), (91,)) + (
-    ((78,), (82,), (13,), (312,), (308,), (317,), (14,), (87,))
-)
-MESH_TO_68 = _JAW + _BROWS + _NOSE + _EYES + _LIPS
 _FIRST = np.array([points[0] for points in MESH_TO_68])
 _LAST = np.array([points[-1] for points in MESH_TO_68])
 
@@ -59,17 +61,20 @@ ACTION_UNITS = {
 }
 
 # The detector's 52 scores in its order (ARKit's names; its tongueOut is missing, neutral is new).
-BLENDSHAPES = tuple(
-    """neutral browDownLeft browDownRight browInnerUp browOuterUpLeft browOuterUpRight cheekPuff
-    cheekSquintLeft cheekSquintRight eyeBlinkLeft eyeBlinkRight eyeLookDownLeft eyeLookDownRight
-    eyeLookInLeft eyeLookInRight eyeLookOutLeft eyeLookOutRight eyeLookUpLeft eyeLookUpRight
-    eyeSquintLeft eyeSquintRight eyeWideLeft eyeWideRight jawForward jawLeft jawOpen jawRight
-    mouthClose mouthDimpleLeft mouthDimpleRight mouthFrownLeft mouthFrownRight mouthFunnel mouthLeft
-    mouthLowerDownLeft mouthLowerDownRight mouthPressLeft mouthPressRight mouthPucker mouthRight
-    mouthRollLower mouthRollUpper mouthShrugLower mouthShrugUpper mouthSmileLeft mouthSmileRight
-    mouthStretchLeft mouthStretchRight mouthUpperUpLeft mouthUpperUpRight noseSneerLeft
-    noseSneerRight""".split()
+# fmt: off
+BLENDSHAPES = (
+    "neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft",
+    "browOuterUpRight", "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft",
+    "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight", "eyeLookInLeft", "eyeLookInRight",
+    "eyeLookOutLeft", "eyeLookOutRight", "eyeLookUpLeft", "eyeLookUpRight", "eyeSquintLeft",
+    "eyeSquintRight", "eyeWideLeft", "eyeWideRight", "jawForward", "jawLeft", "jawOpen", "jawRight",
+    "mouthClose", "mouthDimpleLeft", "mouthDimpleRight", "mouthFrownLeft", "mouthFrownRight",
+    "mouthFunnel", "mouthLeft", "mouthLowerDownLeft", "mouthLowerDownRight", "mouthPressLeft",
+    "mouthPressRight", "mouthPucker", "mouthRight", "mouthRollLower", "mouthRollUpper",
+    "mouthShrugLower", "mouthShrugUpper", "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft",
+    "mouthStretchRight", "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
 )
+# fmt: on
 _UNIT_WEIGHTS = np.array(
     [
         [(shape in shapes) / len(shapes) for shape in BLENDSHAPES]
@@ -159,7 +164,7 @@ def gaze_angles(mesh: Floats, rotation: Floats) -> tuple[float, float]:
     return float(pitch), float(yaw)
 
 
-def cut_face(image: NDArray[np.uint8], points: Floats) -> NDArray[np.uint8]:
+def cut_face(image: NDArray[np.uint8], points: Floats) -> NDArray[Any]:
     """The face upright at one size: grey [48, 48], eyes level at a third of the height.
 
     Parameters
@@ -191,7 +196,7 @@ def cut_face(image: NDArray[np.uint8], points: Floats) -> NDArray[np.uint8]:
         grey = cv2.resize(grey, small, interpolation=cv2.INTER_AREA)
     ratio = np.array([small[0] / (x1 - x0), small[1] / (y1 - y0)])
     step = side / FACE_SIDE
-    # Pixel centres: target (u, v) shows source corner + step * ((u + .5) * level + (v + .5) * down).
+    # Target pixel (u, v) shows corner + step * ((u + .5) * level + (v + .5) * down).
     start = (corner + step / 2 * (level + down) - (x0, y0)) * ratio - 0.5
     inverse = np.column_stack([step * level * ratio, step * down * ratio, start])
     return cv2.warpAffine(
@@ -217,10 +222,10 @@ def describe_gradients(face: NDArray[np.uint8]) -> Floats:
     dx[:, 1:-1] = grey[:, 2:] - grey[:, :-2]
     turn = np.arctan2(dy, dx) * np.float32(_BINS / np.pi)
     bins = np.floor(turn).astype(np.int64) % _BINS
-    histogram = np.bincount(
+    counts = np.bincount(
         (_CELL_OF * _BINS + bins).ravel(), np.hypot(dx, dy).ravel(), minlength=HOG_SIZE
     )
-    histogram /= _CELL * _CELL
+    histogram = counts / float(_CELL * _CELL)
     for ceiling in (0.2, None):
         histogram = histogram / np.sqrt((histogram**2).sum() + 1e-10)
         histogram = np.minimum(histogram, ceiling) if ceiling else histogram

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
-_NEAR = 0.5  # how far landmarks may move between two sightings, in face sizes
+_NEAR = 1.0  # how far landmarks may move between two sightings, in face sizes
 _GROWTH = 1.5  # how much a face may grow or shrink between two sightings
 _LINK_ALIKE = 0.75  # correlation of two looks in a row, same place
 _JOIN_ALIKE = 0.85  # correlation of the mean looks of two tracks anywhere in the clip
@@ -149,9 +149,8 @@ def join_tracks(tracks: list[Track]) -> list[list[Track]]:
         return unit @ unit.T
 
     alike = np.where(apart, -1.0, compare(looks))
-    while (best := alike.max()) > _JOIN_ALIKE:
-        a, b = sorted(np.unravel_index(alike.argmax(), alike.shape))
-        assert best > -1
+    while alike.max() > _JOIN_ALIKE:
+        a, b = sorted(int(i) for i in np.unravel_index(alike.argmax(), alike.shape))
         persons[a] += persons[b]
         persons[b] = []
         looks[a] += looks[b]
