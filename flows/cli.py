@@ -1,0 +1,285 @@
+"""The command line ``rmfn``: paths, devices and the choices a person makes each time.
+
+Everything else is a setting of the recipe. Exit status: 0 all went well; 1 a clip was read but
+could not be processed; 2 what was given cannot be used (arguments, files, recipes, models).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+EPILOG = """\
+examples:
+  rmfn predict talk.mp4                            a prediction for one video
+  rmfn predict talk.mp4 --transcript talk.srt      when you know what is said
+  rmfn align talk.wav --transcript talk.txt        word times only
+  rmfn track visual talk.mp4 --out face.parquet    frame-rate measurements
+  rmfn extract videos/ --store features            features of a folder
+  rmfn serve                                       then, in another terminal:
+  prefect deployment run predict-video --param path=talk.mp4
+
+exit status: 0 all went well; 1 a clip could not be processed; 2 the input cannot be used.
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point. Returns the exit status."""
+    options = _build_parser().parse_args(arguments)
+    _quieten()
+    try:
+        return options.run(options)
+    except KeyboardInterrupt:
+        _say("interrupted; finished stages are in the store, if one was named")
+        return 130
+    except BrokenPipeError:
+        # The reader (head, less) has gone; there is nobody to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if options.debug:
+            raise
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """One readable line for the errors a user can meet; anything else is a fault of ours."""
+    from extractors.weights import WeightsMissing
+    from pipeline.errors import ClipError, MediaError
+
+    if isinstance(error, MediaError):
+        _say(f"error: {error}")
+        return 2
+    if isinstance(error, ClipError):
+        _say(f"error: {error}")
+        return 1
+    if isinstance(error, (WeightsMissing, ValueError, OSError)):
+        _say(f"error: {error}")
+        return 2
+    _say(
+        f"internal error: {type(error).__name__}: {error} (run again with --debug for a traceback)"
+    )
+    return 2
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from flows.display import results, show_prediction, show_stages
+    from flows.run import predict_clip
+
+    with show_stages() as progress:
+        record = predict_clip(
+            options.clip,
+            recipe=options.recipe,
+            model=options.model,
+            transcript=options.transcript,
+            store=options.store,
+            progress=progress,
+        )
+    if options.json == "-":
+        print(json.dumps(record, indent=1, allow_nan=False))
+        return 0
+    show_prediction(record, record["model"].get("scales", {}))
+    if options.json:
+        _write_json(options.json, record)
+        results.print(f"written: {options.json}")
+    if options.store:
+        results.print(f"features kept in: {options.store}")
+    return 0
+
+
+def _align(options: argparse.Namespace) -> int:
+    from flows.display import results, show_stages, show_words
+    from flows.run import describe_word, open_recipe, open_transcript
+    from pipeline.clip import open_clip
+    from pipeline.process import ClipRun, find_words
+
+    with show_stages() as progress:
+        said = open_transcript(options.transcript)
+        run = ClipRun(open_clip(options.clip), open_recipe(options.recipe), said, progress=progress)
+        words = find_words(run)
+    record = {"words": [describe_word(word) for word in words]}
+    if options.json == "-":
+        print(json.dumps(record, indent=1))
+        return 0
+    show_words(record["words"])
+    if options.json:
+        _write_json(options.json, record)
+        results.print(f"written: {options.json}")
+    return 0
+
+
+def _track(options: argparse.Namespace) -> int:
+    from flows.display import results, show_stages
+    from flows.run import open_recipe
+    from pipeline.clip import open_clip
+    from pipeline.errors import MediaError
+    from pipeline.process import ClipRun, track_modality
+    from pipeline.store import write_track
+
+    recipe = open_recipe(options.recipe)
+    with show_stages() as progress:
+        run = ClipRun(open_clip(options.clip), recipe, progress=progress)
+        tracks = track_modality(run, options.modality)
+    if not tracks:
+        raise MediaError(f"{options.clip}: it has no stream for {options.modality} features")
+    for index, track in enumerate(tracks):
+        out = Path(options.out)
+        out = out if index == 0 else out.with_stem(f"{out.stem}-{index + 1}")
+        write_track(out, track, {"recipe": json.dumps(recipe.provenance)})
+        results.print(
+            f"written: {out} ({len(track.times)} frames, {len(track.names)} columns, "
+            f"observed in {track.observed.mean():.0%} of the frames)"
+        )
+    return 0
+
+
+def _extract(options: argparse.Namespace) -> int:
+    from flows.batch import extract_clips, list_files
+    from flows.display import results, show_rows, show_stages
+    from flows.run import open_recipe
+    from pipeline.store import Store
+
+    paths = list_files(options.paths)
+    recipe, store = open_recipe(options.recipe), Store(options.store)
+    records: list[dict[str, Any]] = []
+    for number, path in enumerate(paths, 1):
+        _say(f"[{number}/{len(paths)}] {path}")
+        with show_stages() as progress:
+            records += extract_clips([path], recipe, store, progress)
+    show_rows(f"{len(records)} clips", records)
+    results.print(f"features kept in: {options.store}")
+    if options.json:
+        _write_json(options.json, {"clips": records})
+    return int(any(record["status"] == "failed" for record in records))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from flows.display import show_rows
+    from flows.doctor import examine
+    from flows.run import open_recipe
+
+    lines = examine(open_recipe(options.recipe))
+    if options.json == "-":
+        print(json.dumps(lines, indent=1))
+    else:
+        show_rows(f"recipe {options.recipe}", lines)
+        if options.json:
+            _write_json(options.json, lines)
+    return 0 if all(line["state"] == "ok" for line in lines) else 1
+
+
+def _serve(options: argparse.Namespace) -> int:
+    from flows.deployments import serve_flows
+
+    return serve_flows(limit=options.limit) or 0
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="rmfn",
+        description="From a video of a person talking to word-aligned language, facial and "
+        "acoustic features, and an RMFN prediction.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
+        made = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        made.set_defaults(run=run)
+        made.add_argument(
+            "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
+        )
+        return made
+
+    def add_recipe(made: argparse.ArgumentParser) -> None:
+        made.add_argument(
+            "--recipe",
+            default="embedded",
+            metavar="NAME|FILE.toml",
+            help="how features are made (default: embedded)",
+        )
+
+    predict = command("predict", _predict, "predict a video or sound file")
+    predict.add_argument("clip", help="video or sound file")
+    predict.add_argument(
+        "--transcript",
+        metavar="FILE",
+        help="what is said (.txt, .srt, .vtt, .json); skips speech recognition",
+    )
+    predict.add_argument(
+        "--model", metavar="DIR|NAME", help="checkpoint folder (default: the shipped mosi-language)"
+    )
+    add_recipe(predict)
+    predict.add_argument("--store", metavar="DIR", help="keep features here and find them again")
+    predict.add_argument("--json", metavar="FILE", help="write everything here; - for stdout")
+
+    align = command("align", _align, "find when each word is said")
+    align.add_argument("clip", help="video or sound file")
+    align.add_argument(
+        "--transcript",
+        metavar="FILE",
+        help="what is said; without it the speech is recognised first",
+    )
+    add_recipe(align)
+    align.add_argument("--json", metavar="FILE", help="write the words here; - for stdout")
+
+    track = command("track", _track, "measure face or voice at frame rate")
+    track.add_argument("modality", choices=("acoustic", "visual"))
+    track.add_argument("clip", help="video or sound file")
+    track.add_argument("--out", required=True, metavar="FILE.parquet")
+    add_recipe(track)
+
+    extract = command("extract", _extract, "put the features of many clips into a store")
+    extract.add_argument("paths", nargs="+", metavar="PATH", help="files, or folders of them")
+    extract.add_argument(
+        "--store", required=True, metavar="DIR", help="a rerun does only what is missing there"
+    )
+    add_recipe(extract)
+    extract.add_argument("--json", metavar="FILE", help="write the report here")
+
+    doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
+    add_recipe(doctor)
+    doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
+
+    from flows.learning import add_commands
+
+    add_commands(command)
+
+    serve = command("serve", _serve, "serve the Prefect deployments on this machine")
+    serve.add_argument(
+        "--limit", type=int, default=1, metavar="N", help="flow runs at a time (default: 1)"
+    )
+    return parser
+
+
+def _write_json(path: str, record: Any) -> None:
+    """Whole or not at all."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _quieten() -> None:
+    """Keep the libraries' chatter off the screen; ours goes through `flows.display`."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("GLOG_minloglevel", "3")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

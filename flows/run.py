@@ -1,0 +1,144 @@
+"""What the command line and the Prefect flows call: a path in, records that fit in JSON out."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from extractors.types import Transcript
+from pipeline.clip import open_clip
+from pipeline.process import (
+    ClipRun,
+    ProcessedClip,
+    Progress,
+    find_words,
+    ignore_progress,
+    process_clip,
+    track_modality,
+)
+from pipeline.quality import describe_words
+from pipeline.recipe import Recipe, load_recipe
+from pipeline.store import Store
+
+DEFAULT_RECIPE = "embedded"
+DEFAULT_MODEL = "mosi-language"
+
+
+@lru_cache(maxsize=4)
+def open_recipe(name_or_path: str) -> Recipe:
+    """`load_recipe`, once a process: the models that its backends load stay loaded."""
+    return load_recipe(name_or_path)
+
+
+def open_transcript(path: str | None) -> Transcript | None:
+    """The user's transcript, if there is one."""
+    from pipeline.transcripts import read_transcript
+
+    return None if path is None else read_transcript(path)
+
+
+def find_clip_words(path: str, recipe: str, store: str, transcript: str | None = None) -> str:
+    """Stage of a flow: recognise and align into the store. Returns the clip's id."""
+    run = _open_run(path, recipe, store, transcript)
+    find_words(run)
+    return run.clip.id
+
+
+def track_clip(path: str, modality: str, recipe: str, store: str) -> str:
+    """Stage of a flow: measure one modality at frame rate into the store. Returns the clip's id."""
+    run = _open_run(path, recipe, store)
+    track_modality(run, modality)
+    return run.clip.id
+
+
+def predict_clip(
+    path: str | Path,
+    *,
+    recipe: str = DEFAULT_RECIPE,
+    model: str | None = None,
+    transcript: str | None = None,
+    store: str | None = None,
+    progress: Progress = ignore_progress,
+) -> dict[str, Any]:
+    """Predict one clip.
+
+    Parameters
+    ----------
+    path : video or sound file.
+    recipe : name or path of a recipe.
+    model : folder of a checkpoint, or the name of a shipped one.
+    transcript : file with what is said; without it the speech is recognised.
+    store : folder where finished stages are kept and found again.
+
+    Returns
+    -------
+    ``clip``, ``recipe``, ``model``, ``utterances`` (text, times, words, prediction, quality),
+    ``overall`` (duration-weighted), ``quality`` and ``seconds`` a stage.
+
+    Raises
+    ------
+    ClipError, RecipeError, RecipeMismatch, WeightsMissing, ValueError : see `process_clip`.
+    """
+    # Reading what the user named comes first: a misspelt recipe must not cost a minute of work.
+    said = open_transcript(transcript)
+    made = open_recipe(recipe)
+    started = time.perf_counter()
+    processed = process_clip(path, made, said, None if store is None else Store(store), progress)
+    progress("predict", None)
+    from rmfn.predict import Predictor
+
+    from rmfn.predict_clip import predict_utterances, weigh_utterances
+
+    predictor = Predictor.load(find_model(model))
+    predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
+    progress("predict", 1.0)
+    spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
+    return {
+        "clip": {
+            "id": processed.clip.id,
+            "path": str(processed.clip.path),
+            "duration": processed.clip.duration,
+        },
+        "recipe": made.provenance,
+        "model": predictor.card,
+        "utterances": [
+            {**span, "prediction": prediction}
+            for span, prediction in zip(spans, predicted, strict=True)
+        ],
+        "overall": weigh_utterances(predicted, [span["end"] - span["start"] for span in spans]),
+        "quality": processed.quality.to_json(),
+        "seconds": {**processed.seconds, "total": time.perf_counter() - started},
+    }
+
+
+def find_model(name_or_path: str | None) -> Path:
+    """The folder of a checkpoint, or of a shipped one by its name."""
+    import rmfn
+
+    shipped = Path(rmfn.__file__).parent / "checkpoints"
+    if name_or_path is None:
+        return shipped / DEFAULT_MODEL
+    own = Path(name_or_path)
+    return own if own.exists() or not (shipped / name_or_path).is_dir() else shipped / name_or_path
+
+
+def describe_word(word: Any) -> dict[str, Any]:
+    return {"text": word.text, "start": word.start, "end": word.end, "score": word.score}
+
+
+def _describe_utterance(processed: ProcessedClip, utterance: range) -> dict[str, Any]:
+    part = processed.sequence.between(utterance.start, utterance.stop)
+    return {
+        "text": " ".join(word.text for word in part.words),
+        "start": part.words[0].start,
+        "end": part.words[-1].end,
+        "words": [describe_word(word) for word in part.words],
+        "quality": describe_words(part),
+    }
+
+
+def _open_run(path: str, recipe: str, store: str, transcript: str | None = None) -> ClipRun:
+    said = open_transcript(transcript)
+    return ClipRun(open_clip(path), open_recipe(recipe), said, Store(store))

@@ -1,0 +1,288 @@
+"""One clip through the whole pipeline: the only path there is.
+
+The single clip, the batch, the flow and the tests all call `process_clip`, or the two stages it is
+made of (`find_words`, `track_modality`) when something else keeps the order. Sound and picture go
+side by side: the picture is bound by the face model, the sound by the speech model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+import numpy as np
+
+from extractors.types import (
+    Audio,
+    FeatureTrack,
+    Frame,
+    Transcript,
+    Word,
+    WordFeatures,
+    join_features,
+)
+from pipeline.clip import Clip, open_clip
+from pipeline.errors import AlignmentFailed, NoSpeech
+from pipeline.media import MediaNotes, read_audio, read_frames
+from pipeline.pooling import pool
+from pipeline.quality import Quality, measure_quality
+from pipeline.recipe import Recipe
+from pipeline.sequence import AlignedSequence
+from pipeline.store import Store
+from pipeline.utterances import cut_utterances
+
+Progress = Callable[[str, float | None], None]
+"""Called with a stage's name and its share done: None when it starts, 1.0 when it ends."""
+
+
+def ignore_progress(stage: str, share: float | None) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class ProcessedClip:
+    """All that is known of a clip before a model sees it.
+
+    Attributes
+    ----------
+    sequence : words with their rows.
+    utterances : index ranges that partition the words.
+    tracks : modality -> the frame-rate measurements that the rows were pooled from.
+    quality : what a person should know before trusting the numbers.
+    seconds : stage -> wall seconds (stages overlap; a stage found in the store costs nearly none).
+    """
+
+    clip: Clip
+    sequence: AlignedSequence
+    utterances: tuple[range, ...]
+    tracks: dict[str, tuple[FeatureTrack, ...]]
+    quality: Quality
+    seconds: dict[str, float]
+
+
+@dataclass
+class ClipRun:
+    """What the stages of one run share: the clip, the recipe, the store, the sound decoded once."""
+
+    clip: Clip
+    recipe: Recipe
+    transcript: Transcript | None = None
+    store: Store | None = None
+    progress: Progress = ignore_progress
+    notes: MediaNotes = field(default_factory=MediaNotes)
+    seconds: dict[str, float] = field(default_factory=dict)
+    stopped: Event = field(default_factory=Event)
+    _decoding: Lock = field(default_factory=Lock)
+
+    @cached_property
+    def _audio(self) -> Audio:
+        with self.stage("decode sound"):
+            return read_audio(self.clip, notes=self.notes)
+
+    @property
+    def audio(self) -> Audio:
+        with self._decoding:
+            return self._audio
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a stage and tell its start and end."""
+        self.progress(name, None)
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+        self.progress(name, 1.0)
+
+    def key(self, *steps: str) -> str:
+        """What the named steps' numbers depend on: the recipe and, for words, the transcript."""
+        key = self.recipe.key(*steps)
+        if self.transcript is None or "align" not in steps:
+            return key
+        said = [(part.text, part.start, part.end) for part in self.transcript.segments]
+        return f"{key}-{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}"
+
+    @property
+    def origin(self) -> dict[str, str]:
+        """How the numbers were made, for the metadata of the store's files."""
+        return {"recipe": json.dumps(self.recipe.provenance), "clip": self.clip.path.name}
+
+    def decoding_notes(self, modality: str) -> dict[str, float | str]:
+        """What was noticed while the sound (acoustic) or the picture (visual) was decoded."""
+        return {
+            name: value
+            for name, value in asdict(self.notes).items()
+            if value and name.startswith("audio_") == (modality == "acoustic")
+        }
+
+    def frames(self) -> Iterator[Frame]:
+        """The clip's frames, telling how far they are; ends early when the run was given up."""
+        for frame in read_frames(self.clip, notes=self.notes):
+            if self.stopped.is_set():
+                return
+            self.progress("visual", min(frame.time / max(self.clip.duration, 1e-9), 0.999))
+            yield frame
+
+
+def process_clip(
+    path: str | Path,
+    recipe: Recipe,
+    transcript: Transcript | None = None,
+    store: Store | None = None,
+    progress: Progress = ignore_progress,
+) -> ProcessedClip:
+    """Take a video or sound file to words with one row of features a modality.
+
+    Parameters
+    ----------
+    transcript : what is said, if known; speech recognition is then skipped.
+    store : where finished stages are kept and found again.
+
+    Raises
+    ------
+    MediaError : the file cannot be read.
+    NoSpeech : there is neither speech nor a transcript.
+    AlignmentFailed : not one word could be placed.
+    WeightsMissing : a model of the recipe is not on this machine.
+    """
+    run = ClipRun(open_clip(path), recipe, transcript, store, progress)
+    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage") as threads:
+        words = threads.submit(find_words, run)
+        tracks = {
+            modality: threads.submit(track_modality, run, modality)
+            for modality in ("visual", "acoustic")
+        }
+        _wait_for_all([words, *tracks.values()], run.stopped)
+        return assemble(
+            run, words.result(), {modality: track.result() for modality, track in tracks.items()}
+        )
+
+
+def find_words(run: ClipRun) -> tuple[Word, ...]:
+    """Recognise (unless a transcript is given) and align: the clip's words with their times."""
+    recipe, store, transcript = run.recipe, run.store, run.transcript
+    key = run.key("transcribe", "align")
+    if store is not None and (kept := store.get_words(run.clip.id, key)) is not None:
+        return kept
+    if not run.clip.has_audio:
+        raise NoSpeech(
+            f"{run.clip.path}: there is no audio track, so no word can be heard or timed",
+            str(run.clip.path),
+        )
+    audio = run.audio
+    if transcript is None:
+        with run.stage("transcribe"):
+            transcript = recipe.transcribe(audio)
+    if not transcript.tokens:
+        raise NoSpeech(
+            f"{run.clip.path}: no speech was found in {run.clip.duration:.1f} s of sound; "
+            "a transcript can be given instead",
+            str(run.clip.path),
+        )
+    with run.stage("align"):
+        words = recipe.align(audio, transcript)
+    if all(word.score is None for word in words):
+        raise AlignmentFailed(
+            f"{run.clip.path}: none of the {len(words)} words of the transcript could be placed in "
+            "the sound; is it the transcript of this clip?",
+            str(run.clip.path),
+        )
+    if store is not None:
+        store.put_words(run.clip.id, key, words, run.origin)
+    return words
+
+
+def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
+    """The frame-rate measurements of each of the recipe's backends of one modality.
+
+    Empty where the clip does not have it (a sound file has no picture).
+    """
+    present = run.clip.has_video if modality == "visual" else run.clip.has_audio
+    backends = getattr(run.recipe, modality)
+    if not present or not backends:
+        return ()
+    key = run.recipe.key(modality)
+    if run.store is not None:
+        kept = [
+            run.store.get_track(run.clip.id, modality, f"{key}-{index}")
+            for index in range(len(backends))
+        ]
+        if None not in kept:
+            return tuple(track for track in kept if track is not None)
+    tracks = []
+    for index, backend in enumerate(backends):
+        # Decoded first: a stage's time is its own.
+        audio = run.audio if modality == "acoustic" else None
+        with run.stage(modality):
+            track = backend(run.frames()) if audio is None else backend(audio)
+        # What the decoder noticed is kept with what was made of it.
+        track = replace(track, notes={**run.decoding_notes(modality), **track.notes})
+        if run.store is not None and not run.stopped.is_set():
+            run.store.put_track(run.clip.id, modality, f"{key}-{index}", track, run.origin)
+        tracks.append(track)
+    return tuple(tracks)
+
+
+def assemble(
+    run: ClipRun, words: tuple[Word, ...], tracks: dict[str, tuple[FeatureTrack, ...]]
+) -> ProcessedClip:
+    """Put words and tracks together: one row a word and modality, utterances, quality."""
+    recipe = run.recipe
+    utterances = tuple(cut_utterances(words))
+    spoken = [[words[index] for index in utterance] for utterance in utterances]
+    features: dict[str, WordFeatures] = {}
+    if recipe.language:
+        with run.stage("language"):
+            tokens = [[word.text for word in utterance] for utterance in spoken]
+            features["language"] = join_features(
+                [_observed_rows(backend, tokens) for backend in recipe.language]
+            )
+    for modality in ("visual", "acoustic"):
+        backends = getattr(recipe, modality)
+        pooled = [pool(track, words) for track in tracks[modality]]
+        if backends and not pooled:
+            names = tuple(name for backend in backends for name in backend.names)
+            pooled = [_missing_rows(len(words), names)]
+        if modality == "acoustic" and recipe.timing is not None:
+            pooled.append(_observed_rows(recipe.timing, spoken))
+        if pooled:
+            features[modality] = join_features(pooled)
+    sequence = AlignedSequence(run.clip.id, words, features)
+    if run.store is not None:
+        run.store.put_sequence(run.key(*recipe.settings), sequence, run.origin)
+    quality = measure_quality(run.clip, sequence, tracks)
+    return ProcessedClip(run.clip, sequence, utterances, tracks, quality, dict(run.seconds))
+
+
+def _observed_rows(backend: Any, utterances: list[list[Any]]) -> WordFeatures:
+    """Rows of a word-level backend; a word is covered where any of its values is there."""
+    values = (
+        np.concatenate(backend(utterances)) if utterances else np.empty((0, len(backend.names)))
+    )
+    observed = np.isfinite(values).any(axis=1)
+    return WordFeatures(
+        values.astype(np.float32), observed.astype(np.float32), tuple(backend.names)
+    )
+
+
+def _missing_rows(count: int, names: tuple[str, ...]) -> WordFeatures:
+    return WordFeatures(
+        np.full((count, len(names)), np.nan, np.float32), np.zeros(count, np.float32), names
+    )
+
+
+def _wait_for_all(futures: list[Future], stopped: Event) -> None:
+    """Wait; on the first failure tell the others to give up, and raise it."""
+    done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+    for future in done:
+        if future.exception() is not None:
+            stopped.set()
+            future.result()

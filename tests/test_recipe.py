@@ -1,0 +1,84 @@
+"""Recipes: what is accepted, what is refused and how, and what counts as a change."""
+
+from __future__ import annotations
+
+import copy
+import tomllib
+
+import pytest
+
+from extractors import BACKENDS
+from extractors.weights import WEIGHTS
+from pipeline.errors import RecipeError
+from pipeline.recipe import RECIPES, build_recipe, load_recipe
+
+
+@pytest.fixture
+def settings():
+    return tomllib.loads((RECIPES / "embedded.toml").read_text())
+
+
+def changed(settings, step, **values):
+    settings = copy.deepcopy(settings)
+    table = settings[step]
+    (table[0] if isinstance(table, list) else table).update(values)
+    return settings
+
+
+def test_every_shipped_recipe_loads_by_name():
+    for path in RECIPES.glob("*.toml"):
+        recipe = load_recipe(path.stem)
+        assert recipe.name == path.stem
+        assert all(hasattr(backend, "names") for backend in (*recipe.visual, *recipe.acoustic))
+
+
+def test_every_backend_of_the_tables_exists_and_names_known_weights():
+    for step, backends in BACKENDS.items():
+        for name, backend in backends.items():
+            assert backend.load().__name__, f"{step} {name}"
+            assert set(backend.weights) <= set(WEIGHTS)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda s: s.update(transcrib=s.pop("transcribe")),
+            "unknown step.*'transcrib'.*transcribe",
+        ),
+        (lambda s: s["transcribe"].update(modle="x"), "unknown setting.*'modle'.*'model'"),
+        (lambda s: s["align"].update(backend="pocketsphynx"), "unknown backend.*'pocketsphinx'"),
+        (lambda s: s["align"].pop("backend"), r"\[align\] must be a table with a key 'backend'"),
+        (lambda s: s.pop("align"), r"\[align\] is missing"),
+        (lambda s: s.update(visual={"backend": "mediapipe"}), r"write \[\[visual\]\]"),
+        (lambda s: s["visual"][0].update(fps="often"), r"\[visual\] fps = 'often'"),
+    ],
+)
+def test_mistakes_are_named(settings, edit, message):
+    edit(settings)
+    with pytest.raises(RecipeError, match=message):
+        build_recipe(settings, "my.toml")
+
+
+def test_the_file_is_named(tmp_path):
+    path = tmp_path / "broken.toml"
+    path.write_text("name = ")
+    with pytest.raises(RecipeError, match=r"broken\.toml: not a TOML file"):
+        load_recipe(path)
+    with pytest.raises(RecipeError, match=r"no recipe 'embeded': .* embedded"):
+        load_recipe("embeded")
+
+
+def test_a_key_changes_with_its_own_steps_only(settings):
+    plain = build_recipe(settings)
+    other = build_recipe(changed(settings, "visual", fps=5.0))
+    assert other.key("visual") != plain.key("visual")
+    assert other.key("transcribe", "align") == plain.key("transcribe", "align")
+    assert other.key("acoustic") == plain.key("acoustic")
+
+
+def test_a_default_written_out_is_the_same_recipe(settings):
+    default = build_recipe(settings).transcribe.language
+    assert build_recipe(changed(settings, "transcribe", language=default)).key(
+        "transcribe"
+    ) == build_recipe(settings).key("transcribe")
