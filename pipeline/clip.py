@@ -1,8 +1,8 @@
 """A clip: one local media file, who it is (its bytes) and what it holds (its streams).
 
 Nothing but a regular local file is ever opened. FFmpeg gets an open file object without a name, so
-a name such as ``concat:a|b`` or ``http://...`` means nothing to it, and the callback by which a
-playlist would open further files refuses.
+a name such as ``concat:a|b`` or ``http://...`` means nothing to it, and it may use no protocol, not
+even that of files, so that a playlist cannot open what it lists.
 """
 
 from __future__ import annotations
@@ -165,10 +165,9 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
             container = av.open(
                 file,
                 "r",
-                options={"max_pixels": str(MAX_PIXELS)},
+                options={"protocol_whitelist": "none"},
                 buffer_size=READ_BYTES,
                 metadata_errors="replace",
-                io_open=_refuse,
             )
         except (av.FFmpegError, OSError, ValueError) as e:
             file.seek(4)
@@ -182,7 +181,10 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
                 f"{path}: not a media file that can be read ({_reason(e)}); {EXPECTED}", str(path)
             ) from e
         with container:
-            yield container
+            try:
+                yield container
+            except av.FFmpegError as e:
+                raise MediaError(f"{path}: cannot be decoded ({_reason(e)})", str(path)) from e
 
 
 @contextmanager
@@ -218,10 +220,6 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
-
-
-def _refuse(url: str, flags: int, options: dict[str, str]):
-    raise PermissionError(f"it refers to another file, {url!r}")
 
 
 def _reason(error: BaseException) -> str:

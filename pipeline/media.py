@@ -30,6 +30,9 @@ from pipeline.errors import MediaError
 STAMP_TOLERANCE = 0.010  # s
 CUT_SHORT = 0.5  # s that a stream may end before its declared end without a word
 MAX_DURATION = 24 * 3600.0  # s; a stamp beyond it is taken for broken, not for a day of silence
+# Weights of the channels sum to 1. Left to itself, libswresample mixes floats louder than
+# their parts, stereo by 3 dB, 5.1 by 11 dB.
+MIXING = {"rematrix_maxval": "1.0"}
 DECODER_THREADS = min(4, os.cpu_count() or 1)  # each holds a picture or two: bounds the memory
 
 
@@ -132,7 +135,7 @@ def read_audio(
                     notes.audio_gap_seconds += shift
                 elif shift < -tolerance:
                     notes.audio_overlap_seconds -= shift
-                resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+                resampler = av.AudioResampler("flt", "mono", rate, options=MIXING)
                 kind, run_time, fed, position = found, time, 0, round(time * rate)
             assert resampler is not None
             fed += frame.samples
