@@ -1,0 +1,398 @@
+"""Forced alignment with CMU Sphinx: when was each token of a transcript said?
+
+The transcript is cut into stretches with known rough times (its segments) or, where it has none,
+by a coarse first pass. Each stretch is aligned by Viterbi search over the phone models of its
+words, with optional silence between them and all dictionary pronunciations side by side; then
+the boundaries are moved to the nearest strong change of the spectrum.
+
+What cannot be aligned (a stretch whose words were not said, a token that is not spoken) gets a time
+between its neighbours and the score None.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.boundaries import refine_boundaries
+from extractors.pronounce import Pronunciation, look_up, pronounce
+from extractors.types import Audio, Transcript, Word
+from extractors.weights import locate_weights
+
+RATE = 16000  # Hz, of the acoustic model
+FRAME = 0.010  # s, its hop
+ANALYSIS = 0.025625  # s, its window
+# Frame i looks at [i * FRAME, i * FRAME + ANALYSIS) and speaks for its middle; the boundary between
+# the frames i-1 and i lies halfway between their middles.
+EDGE = ANALYSIS / 2 - FRAME / 2
+STATES = 3  # emitting states of a phone: it lasts at least that many frames
+
+# Goodness of pronunciation (Witt & Young, "Phone-level pronunciation scoring and assessment for
+# interactive language learning", Speech Communication 30, 2000): the log likelihood of the frames
+# under the word's phones over that under a free loop of all phones, per frame. Around 0 where the
+# word was said, around -6 where it was not; the logistic function makes 0..1 of it.
+GOODNESS_MIDDLE = -3.0  # nats a frame: as far from said as from not said
+GOODNESS_SCALE = 1.0
+LOOP_UNIT = 1024  # the phone loop reports its scores shifted right by 10 bits (SENSCR_SHIFT)
+
+WORDS_A_SECOND = 6.0  # nobody speaks faster for long
+UNSURE_TAIL = 4  # words before a cut that a coarse pass hands on to the next window
+TICK = 0.001  # s, the least a token gets
+
+
+@dataclass(frozen=True)
+class _Placed:
+    """A token's place in seconds; goodness of pronunciation as 0..1."""
+
+    start: float
+    end: float
+    score: float
+
+
+@dataclass(frozen=True)
+class _Stretch:
+    """The tokens first..last-1 were said somewhere in [start, end)."""
+
+    first: int
+    last: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Sphinx:
+    """Align a transcript to its sound.
+
+    Attributes
+    ----------
+    pad : seconds by which a segment's rough times may be wrong; never reaches into a neighbour.
+    window : seconds; longer stretches are cut by a coarse pass first.
+    """
+
+    pad: float = 0.5
+    window: float = 40.0
+
+    def __call__(self, audio: Audio, transcript: Transcript) -> tuple[Word, ...]:
+        """One word for each whitespace-separated token, in order, not overlapping.
+
+        Raises
+        ------
+        ValueError : there are words, but no sound at all.
+        WeightsMissing : the acoustic model is not installed.
+        """
+        tokens = transcript.tokens
+        if not tokens:
+            return ()
+        if not len(audio.samples):
+            raise ValueError(f"cannot align {len(tokens)} words to a sound of length 0")
+        samples = _prepare(audio)
+        said = [pronounce(token) for token in tokens]
+        placed: list[_Placed | None] = [None] * len(tokens)
+        with self._lock:
+            stretches = [
+                part
+                for stretch in _cut_by_times(transcript, audio.duration, self.pad)
+                for part in self._cut_long(samples, said, stretch)
+            ]
+            for stretch in stretches:
+                placed[stretch.first : stretch.last] = self._align(samples, said, stretch)
+        _refine(samples, placed)
+        spans = _settle(_interpolate(placed, said, stretches), audio.duration)
+        return tuple(
+            Word(token, start, end, place.score if place else None, spoken.guessed)
+            for token, (start, end), place, spoken in zip(tokens, spans, placed, said, strict=True)
+        )
+
+    @cached_property
+    def _lock(self) -> Any:
+        # A decoder holds the state of one utterance.
+        return threading.Lock()
+
+    @cached_property
+    def _quick(self) -> _Decoder:
+        return _Decoder()
+
+    @cached_property
+    def _thorough(self) -> _Decoder:
+        # All senones in every frame make the scores of different searches comparable; the wide
+        # beams find what the usual ones lose in noise.
+        return _Decoder(compallsen=True, beam=1e-100, pbeam=1e-100, wbeam=1e-80)
+
+    def _align(
+        self, samples: NDArray[np.float32], said: Sequence[Pronunciation], stretch: _Stretch
+    ) -> list[_Placed | None]:
+        """Place the tokens of a stretch; all None if it cannot be done."""
+        result: list[_Placed | None] = [None] * (stretch.last - stretch.first)
+        spoken = [i for i in range(stretch.first, stretch.last) if said[i].variants]
+        first = round(stretch.start * RATE)
+        bit = samples[first : round(stretch.end * RATE)]
+        least = STATES * FRAME * sum(min(map(len, said[i].variants)) for i in spoken)
+        if not spoken or len(bit) / RATE < least + ANALYSIS:
+            return result
+        words = [said[i] for i in spoken]
+        # Two grids half a frame apart: their mean is a 5 ms grid, and less depends on chance.
+        shift = round(FRAME * RATE / 2)
+        moved = np.concatenate([np.zeros(shift, np.float32), bit])
+        found = self._thorough.align(moved, words)
+        if found is None:
+            return result
+        again = self._quick.align(bit, words)
+        loop = self._thorough.follow_phones(moved)
+        for position, (index, (begin, end, fit)) in enumerate(zip(spoken, found, strict=True)):
+            frames = slice(begin, end)
+            goodness = (fit - loop[frames].sum()) / (end - begin)
+            edges = np.array([begin, end]) * FRAME + EDGE - shift / RATE
+            if again is not None:
+                other = np.array(again[position][:2]) * FRAME + EDGE
+                near = np.abs(other - edges) <= 2 * FRAME
+                edges = np.where(near, (edges + other) / 2, edges)
+            start, stop = np.clip(edges, 0, len(bit) / RATE) + first / RATE
+            result[index - stretch.first] = _Placed(start, stop, _to_score(goodness))
+        return result
+
+    def _cut_long(
+        self, samples: NDArray[np.float32], said: Sequence[Pronunciation], stretch: _Stretch
+    ) -> list[_Stretch]:
+        """Cut a stretch that is too long into ones that are not, from left to right.
+
+        Each step offers a window of sound more words than it can hold, lets the search take as
+        many as fit, and trusts all but the last few. A step that finds nothing gives the window its
+        share of the words, so that what follows can recover.
+        """
+        parts = []
+        first, start = stretch.first, stretch.start
+        while stretch.end - start > self.window and first < stretch.last:
+            cut = _quietest(samples, start + self.window / 2, start + 0.75 * self.window)
+            offered = [i for i in range(first, stretch.last) if said[i].variants][
+                : int(WORDS_A_SECOND * (cut - start))
+            ]
+            bit = samples[round(start * RATE) : round(cut * RATE)]
+            found = self._quick.align(bit, [said[i] for i in offered], open_end=True) or []
+            kept = len(found) - UNSURE_TAIL
+            if kept > 0 and kept < len(offered):
+                last = offered[kept]
+                gap = (found[kept - 1][1] + found[kept][0]) / 2
+                middle = start + gap * FRAME + EDGE
+            elif kept == len(offered):
+                break
+            else:
+                share = (cut - start) / (stretch.end - start)
+                last = first + max(1, round(share * (stretch.last - first)))
+                middle = cut
+            parts.append(_Stretch(first, last, start, middle))
+            first, start = last, middle
+        if first < stretch.last:
+            parts.append(_Stretch(first, stretch.last, start, stretch.end))
+        return parts
+
+
+class _Decoder:
+    """pocketsphinx, its dictionary extended as words come."""
+
+    def __init__(self, **settings: Any) -> None:
+        from pocketsphinx import Decoder
+
+        folder = locate_weights("sphinx-en-us")
+        self._decoder = Decoder(
+            hmm=str(folder / "en-us"),
+            dict=str(folder / "cmudict-en-us.dict"),
+            lm=None,
+            loglevel="FATAL",
+            **settings,
+        )
+        self._names: dict[tuple[tuple[str, ...], ...], str] = {}
+        self._decoder.add_allphone_file("phones", None)
+
+    def align(
+        self, samples: NDArray[np.float32], words: Sequence[Pronunciation], open_end: bool = False
+    ) -> list[tuple[int, int, float]] | None:
+        """First frame, frame after the last, and log likelihood (nats) of each word.
+
+        Parameters
+        ----------
+        samples : float32 [n] at ``RATE``.
+        words : all are spoken.
+        open_end : the sound may end after any of the words; what comes later is not returned.
+
+        Returns
+        -------
+        One triple a word; None if the search lost its way.
+        """
+        names = [self._name(word) for word in words]
+        if open_end:
+            count = len(names)
+            arcs: list[tuple] = [(i, i + 1, 1.0, name) for i, name in enumerate(names)]
+            arcs += [(i, count, 1.0) for i in range(1, count)]
+            self._decoder.add_fsg("open", self._decoder.create_fsg("open", 0, count, arcs))
+            self._decoder.activate_search("open")
+        else:
+            self._decoder.set_align_text(" ".join(names))
+        segments = self._run(samples)
+        found = [
+            (s.start_frame, s.end_frame + 1, _log(s.ascore))
+            for s in segments
+            if s.word[0] not in "<[("
+        ]
+        if open_end:
+            self._decoder.activate_search("phones")
+            self._decoder.remove_search("open")
+        # A search that never reached the last word reports the words it got to.
+        return found if open_end or len(found) == len(names) else None
+
+    def follow_phones(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log likelihood (nats) of each frame on the best path through a free loop of phones."""
+        self._decoder.activate_search("phones")
+        segments = self._run(samples)
+        likelihood = np.zeros(self._decoder.n_frames() + 1)
+        for segment in segments:
+            frames = slice(segment.start_frame, segment.end_frame + 1)
+            count = segment.end_frame + 1 - segment.start_frame
+            likelihood[frames] = LOOP_UNIT * _log(segment.ascore) / count
+        return likelihood
+
+    def _run(self, samples: NDArray[np.float32]) -> list[Any]:
+        pcm = (samples * 32767).astype(np.int16).tobytes()
+        self._decoder.start_utt()
+        self._decoder.process_raw(pcm, full_utt=True)
+        try:
+            self._decoder.end_utt()
+        except RuntimeError:  # no path survived the beam
+            return []
+        segments = self._decoder.seg()
+        return list(segments) if segments is not None else []
+
+    def _name(self, word: Pronunciation) -> str:
+        """The dictionary's name for it, or a new one under which its phones are added."""
+        if len(word.spoken) == 1 and tuple(look_up(word.spoken[0])) == word.variants:
+            return word.spoken[0]
+        if word.variants not in self._names:
+            name = f"token{len(self._names)}"
+            for number, phones in enumerate(word.variants, 1):
+                variant = name if number == 1 else f"{name}({number})"
+                self._decoder.add_word(variant, " ".join(phones), update=False)
+            self._names[word.variants] = name
+        return self._names[word.variants]
+
+
+def _prepare(audio: Audio) -> NDArray[np.float32]:
+    """At the model's rate, its largest sample just below full scale (silence stays)."""
+    import soxr
+
+    samples = audio.samples
+    if audio.rate != RATE:
+        samples = soxr.resample(samples, audio.rate, RATE, quality="VHQ").astype(np.float32)
+    peak = float(np.abs(samples).max(initial=0.0))
+    return samples * np.float32(0.9 / peak) if peak > 0 else samples
+
+
+def _cut_by_times(transcript: Transcript, duration: float, pad: float) -> list[_Stretch]:
+    """Stretches from the rough times of the segments; what has none fills the gap it stands in."""
+    runs: list[list] = []  # first, last, start | None, end | None
+    first = 0
+    for segment in transcript.segments:
+        last = first + len(segment.text.split())
+        timed = segment.start is not None and segment.end is not None
+        if last > first:
+            if not timed and runs and runs[-1][2] is None:
+                runs[-1][1] = last
+            else:
+                runs.append([first, last, segment.start if timed else None, segment.end])
+        first = last
+    stretches = []
+    for i, (first, last, start, end) in enumerate(runs):
+        before = runs[i - 1][3] if i and runs[i - 1][2] is not None else 0.0
+        after = runs[i + 1][2] if i + 1 < len(runs) and runs[i + 1][2] is not None else duration
+        if start is None:
+            low, high = before, after
+        else:
+            low = max(start - pad, min(before, start))
+            high = min(end + pad, max(after, end))
+        low, high = min(max(low, 0.0), duration), min(max(high, 0.0), duration)
+        stretches.append(_Stretch(first, last, low, max(low, high)))
+    return stretches
+
+
+def _quietest(samples: NDArray[np.float32], start: float, end: float) -> float:
+    """The middle of the quietest 0.2 s between two times (s)."""
+    hop = round(FRAME * RATE)
+    bit = samples[round(start * RATE) : round(end * RATE)]
+    power = (bit[: len(bit) // hop * hop].astype(np.float64) ** 2).reshape(-1, hop).mean(axis=1)
+    width = 20
+    smooth = np.convolve(power, np.ones(width), mode="valid")
+    return start + (int(np.argmin(smooth)) + width / 2) * FRAME
+
+
+def _refine(samples: NDArray[np.float32], placed: list[_Placed | None]) -> None:
+    """Move the starts and ends of the aligned words, in place; touching words stay touching."""
+    edges = sorted({edge for place in placed if place for edge in (place.start, place.end)})
+    moved = np.maximum.accumulate(refine_boundaries(samples, RATE, np.array(edges)))
+    now = dict(zip(edges, moved.tolist(), strict=True))
+    for i, place in enumerate(placed):
+        if place and now[place.start] < now[place.end]:
+            placed[i] = _Placed(now[place.start], now[place.end], place.score)
+
+
+def _interpolate(
+    placed: Sequence[_Placed | None], said: Sequence[Pronunciation], stretches: Sequence[_Stretch]
+) -> list[tuple[float, float]]:
+    """Give what was not aligned a time between its neighbours, by its number of phones."""
+    spans: list[tuple[float, float]] = []
+    for stretch in stretches:
+        i = stretch.first
+        while i < stretch.last:
+            place = placed[i]
+            if place is not None:
+                spans.append((place.start, place.end))
+                i += 1
+                continue
+            j = i
+            while j < stretch.last and placed[j] is None:
+                j += 1
+            low = max(stretch.start, spans[-1][1] if spans else 0.0)
+            following = placed[j] if j < stretch.last else None
+            high = max(low, following.start if following else stretch.end)
+            # What is not spoken takes no time of its own.
+            shares = np.array(
+                [len(said[k].variants[0]) if said[k].variants else 0 for k in range(i, j)]
+            )
+            edges = low + (high - low) * np.concatenate([[0], np.cumsum(shares)]) / max(
+                1, shares.sum()
+            )
+            spans += zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
+            i = j
+    return spans
+
+
+def _settle(spans: Sequence[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
+    """Make every span positive, in order, without overlap and inside the sound."""
+    tick = min(TICK, duration / (2 * len(spans)))
+    settled = []
+    free = 0.0
+    for start, end in spans:
+        start = max(start, free)
+        free = max(end, start + tick)
+        settled.append((start, free))
+    free = duration
+    for i in range(len(settled) - 1, -1, -1):
+        start, end = settled[i]
+        if end <= free:
+            break
+        settled[i] = (min(start, free - tick), free)
+        free = settled[i][0]
+    return settled
+
+
+def _to_score(goodness: float) -> float:
+    return 1 / (1 + math.exp(min(700.0, (GOODNESS_MIDDLE - goodness) / GOODNESS_SCALE)))
+
+
+def _log(likelihood: float) -> float:
+    # Less than a double can hold: worse than any word that was said.
+    return math.log(likelihood) if likelihood > 0 else -math.inf

