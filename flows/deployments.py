@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -34,10 +35,12 @@ QUIET = {
     "PREFECT_LOGGING_EXTRA_LOGGERS": "extractors,pipeline,rmfn,flows",
 }
 
-# `prefect deployment run ... --watch` shows a run's log, and with it why the run failed.
-STREAM_LOGS = {
+OWN_SERVER = {
+    # `prefect deployment run ... --watch` shows a run's log, and with it why the run failed.
     "PREFECT_SERVER_LOGS_STREAM_OUT_ENABLED": "true",
     "PREFECT_SERVER_LOGS_STREAM_PUBLISHING_ENABLED": "true",
+    # Runs wait for their turn; marking them as late only competes for the SQLite file.
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
 }
 
 
@@ -72,7 +75,7 @@ def serve_flows(limit: int = 1) -> int:
     configured = _configured_api()
     if configured is not None:
         return asyncio.run(_serve(configured, limit, own=False))
-    port = _choose_port()
+    port = choose_port()
     api_url = f"http://{HOST}:{port}/api"
     if answers(api_url):
         _use_api(api_url)
@@ -109,6 +112,8 @@ async def _serve(api_url: str, limit: int, own: bool) -> int:
                 f"the configured Prefect API, {api_url}, does not answer ({problem}); start it, or "
                 "unset PREFECT_API_URL and `rmfn serve` starts one itself"
             )
+    # At INFO it tells every two seconds that runs are waiting for their turn.
+    logging.getLogger("prefect.runner").setLevel(logging.WARNING)
     # No pausing at the end: schedules belong to the server, which mostly ends with this process.
     runner = Runner(name="rmfn", limit=limit, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
     deployments = await list_deployments()
@@ -154,7 +159,7 @@ def _use_api(api_url: str) -> None:
     refresh_global_settings_context()
 
 
-def _choose_port() -> int:
+def choose_port() -> int:
     """Prefect's own port if nothing or a Prefect server is there, otherwise a free one."""
     from prefect.settings import get_current_settings
 
@@ -185,7 +190,7 @@ def _run_server(port: int) -> Iterator[None]:
 
     # A run reads whatever file it is told to, so no other site's page in a browser may ask for one.
     os.environ["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] = f"http://{HOST}:{port}"
-    os.environ.update(STREAM_LOGS)
+    os.environ.update(OWN_SERVER)
     _use_api(f"http://{HOST}:{port}/api")
     from prefect.server.api.server import create_app
 

@@ -85,7 +85,7 @@ def predict(
 
 @flow(
     name="predict-video",
-    task_runner=ThreadPoolTaskRunner(max_workers=3),
+    task_runner=ThreadPoolTaskRunner(max_workers=3),  # type: ignore[arg-type]
     # A number for a path is explained below, in one line; pydantic's error would take five.
     validate_parameters=False,
     # As JSON, not as a pickle: read with `flow_run.state.result()` or any text editor.

@@ -57,8 +57,9 @@ def find_served() -> dict[str, Any] | None:
     """``api_url`` and ``pid`` of the ``rmfn serve`` that is running, None where there is none."""
     try:
         served = json.loads(served_file().read_text())
-        return served if answers(served["api_url"]) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        os.kill(served["pid"], 0)  # asks only whether there is such a process
+        return served if answers(str(served["api_url"])) else None
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):
         return None
 
 

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,3 +28,82 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not at {SHARED} (set RMFN_SHARED)")
     return path
+
+
+# Prefect reads its home when it is imported; no test may touch the developer's own.
+PREFECT_HOME = tempfile.mkdtemp(prefix="rmfn-prefect-")
+os.environ["PREFECT_HOME"] = PREFECT_HOME
+os.environ.pop("PREFECT_API_URL", None)
+atexit.register(shutil.rmtree, PREFECT_HOME, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Served:
+    """A running ``rmfn serve``: its process leads a group of its own."""
+
+    process: subprocess.Popen
+    home: Path
+    api_url: str
+    env: dict[str, str]
+    log: Path
+
+
+@contextmanager
+def serve(home: Path) -> Iterator[Served]:
+    """``rmfn serve`` as a newcomer starts it, with its own home and port; gone at the end."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    env["PREFECT_HOME"] = str(home)
+    env["PREFECT_SERVER_API_PORT"] = str(port)
+    env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+    log = home / "serve.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            ["python", "-m", "flows.deployments"],
+            cwd=ROOT,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 180
+        while "Stop with" not in log.read_text():
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        yield Served(process, home, f"http://127.0.0.1:{port}/api", env, log)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The one Prefect server of a test run, with the project's deployments."""
+    with serve(tmp_path_factory.mktemp("prefect")) as running:
+        yield running
+        # What this process still has to tell the server would be tried for a minute after its end.
+        if "prefect" in sys.modules:
+            from prefect.events.worker import EventsWorker
+            from prefect.logging.handlers import APILogWorker
+
+            EventsWorker.drain_all(timeout=10)
+            APILogWorker.drain_all(timeout=10)
+
+
+@pytest.fixture
+def prefect_api(served: Served) -> Iterator[Served]:
+    """Prefect in this process talks to the served API."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: served.api_url}):
+        yield served
