@@ -40,7 +40,7 @@ STATES = 3  # emitting states of a phone: it lasts at least that many frames
 # word was said, around -6 where it was not; the logistic function makes 0..1 of it.
 GOODNESS_MIDDLE = -3.0  # nats a frame: as far from said as from not said
 GOODNESS_SCALE = 1.0
-LOOP_UNIT = 1024  # the phone loop reports its scores shifted right by 10 bits (SENSCR_SHIFT)
+SCORE_UNIT = 1024  # the searches report scores shifted right by 10 bits (SENSCR_SHIFT)
 
 WORDS_A_SECOND = 6.0  # nobody speaks faster for long
 UNSURE_TAIL = 4  # words before a cut that a coarse pass hands on to the next window
@@ -121,9 +121,9 @@ class Sphinx:
 
     @cached_property
     def _thorough(self) -> _Decoder:
-        # All senones in every frame make the scores of different searches comparable; the wide
-        # beams find what the usual ones lose in noise.
-        return _Decoder(compallsen=True, beam=1e-100, pbeam=1e-100, wbeam=1e-80)
+        # All senones in every frame make the scores of different searches comparable; without
+        # pruning the search finds the words wherever the usual beams lose them (noise, music).
+        return _Decoder(compallsen=True, beam=0.0, pbeam=0.0, wbeam=0.0)
 
     def _align(
         self, samples: NDArray[np.float32], said: Sequence[Pronunciation], stretch: _Stretch
@@ -205,6 +205,8 @@ class _Decoder:
             dict=str(folder / "cmudict-en-us.dict"),
             lm=None,
             loglevel="FATAL",
+            # The lattice that a second best-path search would build loses last words.
+            bestpath=False,
             **settings,
         )
         self._names: dict[tuple[tuple[str, ...], ...], str] = {}
@@ -254,7 +256,7 @@ class _Decoder:
         for segment in segments:
             frames = slice(segment.start_frame, segment.end_frame + 1)
             count = segment.end_frame + 1 - segment.start_frame
-            likelihood[frames] = LOOP_UNIT * _log(segment.ascore) / count
+            likelihood[frames] = _log(segment.ascore) / count
         return likelihood
 
     def _run(self, samples: NDArray[np.float32]) -> list[Any]:
@@ -394,5 +396,5 @@ def _to_score(goodness: float) -> float:
 
 
 def _log(likelihood: float) -> float:
-    # Less than a double can hold: worse than any word that was said.
-    return math.log(likelihood) if likelihood > 0 else -math.inf
+    """A segment's likelihood as pocketsphinx gives it -> nats."""
+    return SCORE_UNIT * math.log(likelihood) if likelihood > 0 else -math.inf
