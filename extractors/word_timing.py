@@ -60,8 +60,8 @@ class WordTiming:
         pause = np.full(len(words), np.nan)
         pause[1:] = np.maximum(start[1:] - end[:-1], 0)  # aligners may let neighbours overlap
         rate = np.full(len(words), np.nan)
-        for n in np.flatnonzero(measured):
-            near = np.arange(max(n - self.neighbours, 0), min(n + self.neighbours + 1, len(words)))
-            first, last = near[measured[near]][[0, -1]]
-            rate[n] = (last - first + 1) / (end[last] - start[first])
+        known = np.flatnonzero(measured)
+        for n in known:
+            near = known[abs(known - n) <= self.neighbours]
+            rate[n] = (near[-1] - near[0] + 1) / (end[near[-1]] - start[near[0]])
         return np.column_stack([end - start, pause, rate]).astype(np.float32)

@@ -1,0 +1,243 @@
+"""A trained model as a folder: ``weights.safetensors``, ``model.json``, ``README.md``. No pickle.
+
+The folder holds all that a prediction needs and says what it was made from; it is written whole or
+not at all, and what was not written so is refused when it is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from rmfn.data import Scaler
+from rmfn.model import RMFN, RMFNConfig
+from rmfn.train import Ensemble, Fitted
+
+WEIGHTS, MANIFEST, CARD = "weights.safetensors", "model.json", "README.md"
+
+
+class CheckpointError(ValueError):
+    """A folder is not a checkpoint that can be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Label:
+    """What is predicted, and the scale on which people gave it; predictions are kept on it."""
+
+    name: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """Prediction intervals by split conformal prediction (Vovk et al. 2005; Lei et al. 2018).
+
+    Attributes
+    ----------
+    coverage : the share of labels that shall lie within.
+    half_width : of the interval around each label's prediction, the ceil((n+1) coverage)-th
+        smallest absolute error on videos that the predicting models had not seen.
+    measured : the share found inside when the widths come from other videos than those scored.
+    n : predictions it was calibrated on.
+    """
+
+    coverage: float
+    half_width: tuple[float, ...]
+    measured: tuple[float, ...]
+    n: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """``model.json``.
+
+    Attributes
+    ----------
+    name, trained_on : for people.
+    labels : what the outputs are, in order.
+    config : of every member.
+    columns : {modality: the names of the columns read}
+    members : how many models are averaged.
+    features : how the columns were made: of a recipe's provenance the steps that made them.
+    conformal : the interval.
+    constants : {label: {"mean" | "median" | "mode": value}} of the labels learned from.
+    splits : {"train": videos, "held out 0": the videos on which member 0 stopped, ...}
+    training : settings and seeds.
+    metrics : what was measured, and how.
+    versions : of the packages that made it.
+    weights_sha256 : of the weights' file.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str
+    trained_on: str
+    labels: tuple[Label, ...]
+    config: RMFNConfig
+    columns: dict[str, tuple[str, ...]]
+    members: int
+    features: dict[str, Any]
+    conformal: Conformal
+    constants: dict[str, dict[str, float]]
+    splits: dict[str, list[str]] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    weights_sha256: str = ""
+    format: Literal["rmfn-checkpoint/1"] = "rmfn-checkpoint/1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A manifest with the models it describes."""
+
+    manifest: Manifest
+    ensemble: Ensemble
+
+
+def save_checkpoint(
+    manifest: Manifest, ensemble: Ensemble, folder: str | Path, card: str = ""
+) -> Manifest:
+    """Write a checkpoint; a checkpoint that was there is replaced, anything else is left alone.
+
+    Parameters
+    ----------
+    card : the model card, Markdown.
+
+    Returns
+    -------
+    The manifest with the weights' hash.
+
+    Raises
+    ------
+    CheckpointError : the folder holds something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and (
+        not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
+    ):
+        raise CheckpointError(f"{folder} is there and is no checkpoint; it is left as it is")
+    weights = save(_pack(ensemble))
+    manifest = Manifest(
+        **{**_shallow(manifest), "weights_sha256": hashlib.sha256(weights).hexdigest()}
+    )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        (fresh / WEIGHTS).write_bytes(weights)
+        text = json.dumps(_finite(asdict(manifest)), indent=1, ensure_ascii=False)
+        (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
+        (fresh / CARD).write_text(card, encoding="utf-8")
+        fresh.chmod(0o755)
+        if folder.exists():
+            old = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            os.replace(folder, old)
+            os.replace(fresh, folder)
+            shutil.rmtree(old)
+        else:
+            os.replace(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return manifest
+
+
+def load_checkpoint(folder: str | Path) -> Checkpoint:
+    """Read a checkpoint back.
+
+    Raises
+    ------
+    CheckpointError : it is not there, damaged, or of a form this version cannot read.
+    """
+    folder = Path(folder)
+    manifest = _read_manifest(folder)
+    try:
+        data = (folder / WEIGHTS).read_bytes()
+    except OSError as e:
+        raise CheckpointError(f"{folder}: its {WEIGHTS} cannot be read: {e}") from e
+    found = hashlib.sha256(data).hexdigest()
+    if found != manifest.weights_sha256:
+        raise CheckpointError(
+            f"{folder}: {WEIGHTS} is damaged or belongs to another model "
+            f"(sha256 {found[:12]}..., {MANIFEST} says {manifest.weights_sha256[:12]}...)"
+        )
+    try:
+        return Checkpoint(manifest, _unpack(manifest, load(data)))
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as e:
+        raise CheckpointError(f"{folder}: {WEIGHTS} does not fit {MANIFEST}: {e}") from e
+
+
+def _read_manifest(folder: Path) -> Manifest:
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder}: no such checkpoint folder")
+    file = folder / MANIFEST
+    if not file.is_file():
+        raise CheckpointError(f"{folder} is no checkpoint: it has no {MANIFEST}")
+    try:
+        return TypeAdapter(Manifest).validate_json(file.read_bytes())
+    except ValidationError as e:
+        first = e.errors()[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise CheckpointError(
+            f"{file} is no manifest that this version reads: {place}: {first['msg']}"
+        ) from e
+
+
+def _pack(ensemble: Ensemble) -> dict[str, Tensor]:
+    tensors = {}
+    for modality in ensemble.scaler.columns:
+        tensors[f"scaler.{modality}.mean"] = torch.from_numpy(ensemble.scaler.mean[modality])
+        tensors[f"scaler.{modality}.std"] = torch.from_numpy(ensemble.scaler.std[modality])
+    for n, member in enumerate(ensemble.members):
+        tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"] = member.label_mean, member.label_std
+        for name, value in member.model.state_dict().items():
+            tensors[f"{n}.model.{name}"] = value
+    return {name: value.contiguous() for name, value in tensors.items()}
+
+
+def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
+    columns = manifest.columns
+    sizes = {modality: len(names) for modality, names in columns.items()}
+    if sizes != manifest.config.inputs:
+        raise ValueError(f"the model reads {manifest.config.inputs}, the columns are {sizes}")
+    scaler = Scaler(
+        columns,
+        {m: tensors[f"scaler.{m}.mean"].numpy() for m in columns},
+        {m: tensors[f"scaler.{m}.std"].numpy() for m in columns},
+    )
+    members = []
+    for n in range(manifest.members):
+        prefix = f"{n}.model."
+        state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+        with torch.random.fork_rng(devices=[]):  # drawing the weights must not move others' dice
+            model = RMFN(manifest.config)
+        model.load_state_dict(state)
+        members.append(Fitted(model.eval(), tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"]))
+    return Ensemble(scaler, tuple(members))
+
+
+def _shallow(manifest: Manifest) -> dict[str, Any]:
+    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: undefined numbers become null."""
+    if isinstance(value, dict):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and value != value:
+        return None
+    return value
