@@ -198,6 +198,8 @@ def _frames(
     period = 1.0 / track.fps if track.fps else 0.04
     times: list[float] = []
     due = 0.0
+    angle: int | None = None
+    matrix: tuple[int, int, int, int] | None = None
     try:
         with open_container(clip.path) as container:
             source = container.streams[track.index]
@@ -222,7 +224,10 @@ def _frames(
                     due = (
                         time + 1 / fps if len(times) == 1 else max(due, time - 0.5 / fps) + 1 / fps
                     )
-                yield Frame(_to_rgb(picture, scaler, track.aspect, max_side), time)
+                if picture.rotation != angle:
+                    angle, matrix = picture.rotation, _display_matrix(picture)
+                image = _to_rgb(picture, scaler, track.aspect, max_side)
+                yield Frame(_upright(image, matrix), time)
     finally:  # also when the reader stops early
         _note_frames(notes, times)
     if not times:
@@ -302,7 +307,7 @@ def _decode(container: InputContainer, source: Stream, notes: MediaNotes, errors
 def _to_rgb(
     picture: VideoFrame, scaler: VideoReformatter, aspect: float, max_side: int | None
 ) -> NDArray[np.uint8]:
-    """RGB [h, w, 3]: pixels made square, scaled down, turned upright."""
+    """RGB [h, w, 3]: pixels made square, scaled down."""
     width, height = float(picture.width), float(picture.height)
     if 0.25 <= aspect <= 4.0:  # anything else is a broken header
         width, height = (width, height / aspect) if aspect > 1 else (width * aspect, height)
@@ -315,18 +320,29 @@ def _to_rgb(
         interpolation=Interpolation.AREA,
         threads=1,
     )
-    image = np.asarray(small.to_ndarray(), np.uint8)
-    return _upright(image, picture.side_data.get("DISPLAYMATRIX"))
+    return np.asarray(small.to_ndarray(), np.uint8)
 
 
-def _upright(image: NDArray[np.uint8], matrix: object) -> NDArray[np.uint8]:
-    """Turn as FFmpeg's display matrix says (3 x 3, fixed point): (x, y) goes to (ax + cy, bx + dy).
+def _display_matrix(picture: VideoFrame) -> tuple[int, int, int, int] | None:
+    """The numbers a, b, c, d of FFmpeg's display matrix: (x, y) is shown at (ax + cy, bx + dy).
 
-    Only turns by 90 degrees and mirrorings are applied; nobody films at other angles.
+    Not to be called for every picture: one whose side data was looked at holds itself in memory
+    until Python's garbage collector comes round.
     """
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()  # type: ignore[call-overload]
+    return a, b, c, d
+
+
+def _upright(
+    image: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None
+) -> NDArray[np.uint8]:
+    """Turned by quarters and mirrored as the display matrix says; other angles do not happen."""
     if matrix is None:
         return image
-    a, b, _, c, d = (int(v) for v in np.frombuffer(bytes(matrix), np.int32)[:5])  # type: ignore[call-overload]
+    a, b, c, d = matrix
     if abs(a) >= abs(c):
         across, down = a, d
     else:

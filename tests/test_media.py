@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
+import resource
 import threading
 import wave
+from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -119,6 +124,45 @@ def test_a_hole_in_the_sound_is_silence_of_the_same_length(tmp_path, container, 
     assert not audio.samples[int(0.7 * audio.rate) : int(1.1 * audio.rate)].any()
 
 
+def _write_stretches(path, rate: int, starts: list[float], seconds: float):
+    """Stretches of a steady level (no stretch hides in another), each at its own time."""
+    with av.open(str(path), "w") as out:
+        track = out.add_stream("pcm_f32le", rate=rate, layout="mono")
+        for number, start in enumerate(starts, 1):
+            block = np.full((1, round(seconds * rate)), number / 8, np.float32)
+            frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
+            frame.sample_rate, frame.pts = rate, round(start * rate)
+            frame.time_base = Fraction(1, rate)
+            out.mux(track.encode(frame))
+    return open_clip(path)
+
+
+def test_sound_before_a_hole_is_kept_to_its_last_sample(tmp_path):
+    audio = read_audio(_write_stretches(tmp_path / "a.mkv", 44100, [0.0, 1.0], 0.5))
+    middles = audio.samples[[7900, 7990, 8010, 8100, 15900, 16100]]
+    np.testing.assert_allclose(middles, [1 / 8, 1 / 8, 0, 0, 0, 2 / 8], atol=0.04)
+
+
+def test_sound_whose_time_is_taken_is_cut(tmp_path):
+    notes = MediaNotes()
+    clip = _write_stretches(tmp_path / "a.mkv", 16000, [0.0, 0.4, 1.0], 0.5)
+    audio = read_audio(clip, notes=notes)
+    assert notes.audio_overlap_seconds == pytest.approx(0.1, abs=0.001)
+    assert notes.audio_gap_seconds == pytest.approx(0.1, abs=0.001)
+    expected = np.repeat([1 / 8, 2 / 8, 0, 3 / 8], [8000, 6400, 1600, 8000])
+    np.testing.assert_array_equal(audio.samples, expected.astype(np.float32))
+
+
+def test_pictures_at_the_same_time_are_dropped(tmp_path):
+    # Matroska keeps milliseconds: of two pictures 0.2 ms apart the second has the first's time.
+    times = [0.0, 0.04, 0.08, 0.0802, 0.12]
+    notes = MediaNotes()
+    clip = open_clip(make_clip(tmp_path / "a.mkv", frame_times=times, flash=0.0, click=None))
+    found = [frame.time for frame in read_frames(clip, notes=notes)]
+    assert found == pytest.approx([0.0, 0.04, 0.08, 0.12], abs=1e-6)
+    assert notes.frames_dropped == 1
+
+
 def test_notes_tell_the_offset_of_the_sound(tmp_path):
     notes = MediaNotes()
     clip = open_clip(make_clip(tmp_path / "clip.mkv", audio_codec="pcm_s16le", audio_start=0.5))
@@ -157,8 +201,6 @@ def test_a_phone_held_sideways_gives_upright_pictures(tmp_path, turn):
 
 
 def _encode_bright_corner(path, width, height):
-    import av
-
     image = np.full((height, width, 3), 16, np.uint8)
     image[: height // 2, : width // 2] = 235
     with av.open(str(path), "w") as out:
@@ -181,8 +223,6 @@ def test_pictures_are_scaled_down_never_up_and_pixels_made_square(tmp_path):
 
 
 def test_colours_are_in_the_order_red_green_blue(tmp_path):
-    import av
-
     with av.open(str(tmp_path / "red.mp4"), "w") as out:
         stream = out.add_stream("libx264", rate=25)
         stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
@@ -228,9 +268,29 @@ def test_a_reader_that_stops_early_leaves_nothing_open(tmp_path):
     assert len(list(_open_files())) == descriptors
 
 
-def _open_files():
-    from pathlib import Path
+def test_pictures_are_freed_as_they_are_read(tmp_path):
+    clip = open_clip(make_clip(tmp_path / "clip.mkv", size=(640, 480), duration=12.0))
+    frames = read_frames(clip)
+    for _ in range(50):  # decoder and scaler have what they need
+        next(frames)
+    gc.disable()  # freed by themselves, not when the garbage collector comes round
+    try:
+        before = _resident()
+        assert sum(1 for _ in frames) == 250
+        grown = _resident() - before
+    finally:
+        gc.enable()
+    assert grown < 40e6  # 250 pictures are 115 MB as YUV and 230 MB as RGB
 
+
+def _resident() -> int:
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        pytest.skip("no /proc here")
+    return int(statm.read_text().split()[1]) * resource.getpagesize()
+
+
+def _open_files():
     folder = Path("/proc/self/fd")
     if not folder.exists():
         pytest.skip("no /proc here")
@@ -267,8 +327,6 @@ def test_stereo_is_averaged_and_16_khz_mono_is_left_alone(tmp_path):
 
 
 def test_another_sound_track_can_be_chosen(tmp_path):
-    import av
-
     path = tmp_path / "two.mkv"
     with av.open(str(path), "w") as out:
         tracks = [out.add_stream("pcm_s16le", rate=16000, layout="mono") for _ in range(2)]
@@ -286,8 +344,6 @@ def test_another_sound_track_can_be_chosen(tmp_path):
 
 
 def test_floats_that_are_no_numbers_become_silence(tmp_path):
-    import av
-
     block = np.full((1, 16000), 0.25, np.float32)
     block[0, 5000:5010] = np.nan
     block[0, 9000] = np.inf

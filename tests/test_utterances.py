@@ -118,6 +118,11 @@ def test_too_long_an_utterance_is_cut_at_its_longest_pause_else_at_a_comma_else_
     assert [len(part) for part in cut_utterances(say(" ".join(plain)), max_words=14)] == [10, 10]
 
 
+def test_too_long_an_utterance_of_crumbs_is_cut_where_a_sentence_ends():
+    long = " ".join(f"w{i}" for i in range(23)) + " end."
+    assert texts(say(f"{long} Oh wow. So good.")) == [long, "Oh wow. So good."]
+
+
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match="max_words must be at least twice min_words less one"):
         cut_utterances(say("a b c"), min_words=5, max_words=8)
