@@ -1,0 +1,179 @@
+"""COVAREP's 74 acoustic columns (Degottex et al., ICASSP 2014) in numpy and scipy.
+
+`Covarep` makes the track; the parts stand alone, for example ``srh_pitch``, ``sedreams``,
+``glottal_flow``, ``peak_slope``. README.md in this folder has the table of the columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.acoustic_covarep import track as whole
+from extractors.acoustic_covarep.distortion import (
+    deviation_of_distortion,
+    mean_distortion,
+    phase_distortion,
+)
+from extractors.acoustic_covarep.envelope import mel_cepstrum, true_envelope
+from extractors.acoustic_covarep.gci import keep_voiced, sedreams
+from extractors.acoustic_covarep.glottal import glottal_flow, glottal_periods, iaif, voice_quality
+from extractors.acoustic_covarep.phase import fit_rd
+from extractors.acoustic_covarep.pitch import Pitch, srh_pitch
+from extractors.acoustic_covarep.prediction import lp_residual
+from extractors.acoustic_covarep.sinusoids import Harmonics, find_harmonics, frame_spectra
+from extractors.acoustic_covarep.spectrum import maxima_dispersion, peak_slope
+from extractors.resampling import resampled_length, resampled_slice
+from extractors.types import Audio, FeatureTrack
+
+__all__ = [
+    "NAMES",
+    "Covarep",
+    "Harmonics",
+    "Pitch",
+    "deviation_of_distortion",
+    "find_harmonics",
+    "fit_rd",
+    "frame_spectra",
+    "glottal_flow",
+    "glottal_periods",
+    "iaif",
+    "keep_voiced",
+    "lp_residual",
+    "maxima_dispersion",
+    "mean_distortion",
+    "mel_cepstrum",
+    "peak_slope",
+    "phase_distortion",
+    "sedreams",
+    "srh_pitch",
+    "true_envelope",
+    "voice_quality",
+]
+
+SINGLE = (
+    "f0", "vuv", "naq", "qoq", "h1h2", "psp", "mdq", "peakslope", "rd", "rd_conf", "creak",
+)  # fmt: skip
+NAMES = (
+    *(f"covarep.{name}" for name in SINGLE),
+    *(f"covarep.mcep.{i}" for i in range(25)),
+    *(f"covarep.hmpdm.{i}" for i in range(25)),
+    *(f"covarep.hmpdd.{i}" for i in range(13)),
+)
+RD_VARIANTS = ("corrected", "v1.4.2")
+SILENCE = 1e-5  # of full scale: -100 dB
+
+
+@dataclass(frozen=True)
+class Covarep:
+    """All 74 columns of COVAREP at 100 Hz, row k at 4.94 ms + k * 10 ms.
+
+    Every value is finite. As in the original, measures are straight lines between their points and 0
+    before the first and after the last; nothing is masked by voicing. Sound at another rate is
+    resampled to 16 kHz first.
+
+    Attributes
+    ----------
+    rd : "corrected", or "v1.4.2" for the sign error that COVAREP has had since 2016.
+    seed : of the random phases beyond the last harmonic.
+    block : seconds of sound worked on at a time; it only changes memory (numbers to rounding).
+    """
+
+    rd: str = "corrected"
+    seed: int = 0
+    block: float = field(default=20.0, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.rd not in RD_VARIANTS:
+            raise ValueError(f"rd must be one of {RD_VARIANTS}, got {self.rd!r}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be a non-negative 63-bit number, got {self.seed}")
+        if not self.block > 0:
+            raise ValueError(f"block must be positive seconds, got {self.block}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return NAMES
+
+    def __call__(self, audio: Audio) -> FeatureTrack:
+        """Measure ``audio`` (any rate, any length, also none)."""
+        samples = at_16_khz(audio)
+        n = len(samples)
+        block = max(1, round(self.block * 100)) * whole.HOP
+        recording = whole.Recording(samples, block)
+        known = whole.survey(recording)
+        recording = whole.Recording(samples, block, known.polarity)
+        instants = whole.closure_instants(recording, known)
+        shape, dispersion = whole.measure_pulses(recording, instants)
+        frames = whole.measure_frames(
+            recording, known.pitch, v142_sign=self.rd == "v1.4.2", seed=self.seed
+        )
+
+        count = max(0, (n - whole.FIRST_ROW - 1) // whole.HOP + 1)
+        rows = whole.FIRST_ROW + 1.0 + whole.HOP * np.arange(count)  # samples counted from 1
+        seconds = (rows - 1) / whole.RATE
+        values = np.zeros((count, len(NAMES)), np.float32)
+        pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
+        voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
+        fill(values, 0, whole.to_rows(whole.Knots(pitch_at, voicing), rows))
+        values[:, 1] = values[:, 1] >= 0.5
+        fill(values, 2, whole.to_rows(shape, rows))
+        fill(values, 6, whole.to_rows(dispersion, rows))
+        fill(values, 7, whole.to_rows(whole.measure_slopes(recording), rows))
+        frame_at = np.floor(frames.times * whole.RATE + 0.5)
+        fill(values, 8, whole.to_rows(whole.Knots(frame_at, frames.shape), rows))
+        fill(values, 11, whole.to_rows(whole.place_cepstra(frames, n), rows))
+        for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
+            fill(
+                values,
+                first,
+                whole.distortion_to_rows(frames.times, part, seconds, circular=circular),
+            )
+        return FeatureTrack(
+            values,
+            seconds,
+            NAMES,
+            sounding_rows(samples, count),
+            {
+                "polarity": known.polarity,
+                "f0_median": known.pitch.median if known.pitch.voiced.any() else 0.0,
+                "voiced_share": float(values[:, 1].mean()) if count else 0.0,
+                "glottal_closures": float(len(instants)),
+                "filled_with_zero": what_is_filled(len(instants), len(frames.times)),
+            },
+        )
+
+
+def at_16_khz(audio: Audio) -> NDArray[np.float32]:
+    """The whole recording at 16 kHz, resampled a minute at a time."""
+    if audio.rate == whole.RATE:
+        return audio.samples
+    samples = np.empty(resampled_length(audio, whole.RATE), np.float32)
+    for first, last in whole.blocks_of(len(samples), 60 * whole.RATE):
+        samples[first:last] = resampled_slice(audio, whole.RATE, first, last)
+    return samples
+
+
+def fill(values: NDArray[np.float32], first: int, columns: NDArray[np.floating]) -> None:
+    """Write columns from ``first`` on, 0 for what is not finite."""
+    values[:, first : first + columns.shape[1]] = np.where(np.isfinite(columns), columns, 0)
+
+
+def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """Rows [T] with any sound above -100 dB in their 10 ms."""
+    padded = np.zeros(count * whole.HOP, np.float32)
+    covered = samples[: count * whole.HOP]
+    padded[: len(covered)] = covered
+    return np.abs(padded.reshape(count, whole.HOP)).max(axis=1, initial=0) > SILENCE
+
+
+def what_is_filled(instants: int, frames: int) -> str:
+    """Which columns hold zeros throughout, and why."""
+    reasons = ["creak (no model)"]
+    if instants < 2:
+        reasons.append("naq, qoq, h1h2, psp, mdq (no voiced speech)")
+    if not frames:
+        reasons.append("f0, vuv, rd, rd_conf, mcep, hmpdm, hmpdd (shorter than 0.1 s)")
+    return "; ".join(reasons)

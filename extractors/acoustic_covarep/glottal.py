@@ -88,9 +88,7 @@ def iaif(frames: FloatArray, lengths: IntArray, rate: int) -> tuple[FloatArray, 
     x = filtered[:, len(kernel) // 2 :][:, :size] * inside
 
     # A window for each length: 0.5 (1 - cos(2 pi k / (length + 1)))
-    window = 0.5 - 0.5 * np.cos(
-        2 * np.pi * np.arange(1, size + 1) / (lengths[:, None] + 1)
-    )
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(1, size + 1) / (lengths[:, None] + 1))
     window *= inside
     lead = order_tract + 1  # a ramp before the frame lets the filters settle
     signal = np.hstack([x[:, :1] * np.linspace(-1, 1, lead), x])
@@ -125,7 +123,12 @@ def iaif(frames: FloatArray, lengths: IntArray, rate: int) -> tuple[FloatArray, 
 
 
 def glottal_flow(
-    x: NDArray[np.floating], gci: IntArray, rate: int, first: int = 0, last: int | None = None
+    x: NDArray[np.floating],
+    gci: IntArray,
+    rate: int,
+    first: int = 0,
+    last: int | None = None,
+    sign: float = 1.0,
 ) -> tuple[FloatArray, FloatArray]:
     """Glottal flow and its derivative, inverse-filtered period by period and overlap-added.
 
@@ -137,6 +140,7 @@ def glottal_flow(
     x : [n] the whole signal.
     gci : [G] instants of the whole signal.
     first, last : samples wanted, half-open; only the frames that touch them are computed.
+    sign : -1 turns the signal over.
 
     Returns
     -------
@@ -155,7 +159,7 @@ def glottal_flow(
         lengths = (stop - start)[chosen]
         frames = np.zeros((len(chosen), lengths.max()))
         for row, (a, b) in enumerate(zip(start[chosen], stop[chosen], strict=True)):
-            frames[row, : b - a] = x[a:b] * matlab_hanning(b - a)
+            frames[row, : b - a] = sign * x[a:b] * matlab_hanning(b - a)
         flows, derivatives = iaif(frames, lengths, rate)
         for row, (a, b) in enumerate(zip(start[chosen], stop[chosen], strict=True)):
             inner_a, inner_b = max(a, first), min(b, last)

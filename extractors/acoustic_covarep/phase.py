@@ -86,9 +86,9 @@ def lf_spectrum(rd: FloatArray, harmonics: FloatArray) -> NDArray[np.complex128]
     w = np.pi / p["tp"]
     s = 2j * np.pi * harmonics[None, :]
     scale = -1 / (np.exp(a * te) * np.sin(w * te))
-    opening = (
-        w + np.exp((a - s) * te) * ((a - s) * np.sin(w * te) - w * np.cos(w * te))
-    ) / ((a - s) ** 2 + w**2)
+    opening = (w + np.exp((a - s) * te) * ((a - s) * np.sin(w * te) - w * np.cos(w * te))) / (
+        (a - s) ** 2 + w**2
+    )
     closed = 1 - te
     returning = (1 - np.exp(-(e + s) * closed)) / (e + s) - np.exp(-e * closed) * (
         1 - np.exp(-s * closed)

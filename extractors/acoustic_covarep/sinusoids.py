@@ -59,13 +59,16 @@ def frames_inside(times: FloatArray, f0: FloatArray, n: int, rate: int) -> IntAr
 
 
 def frame_spectra(
-    x: NDArray[np.floating], centres: IntArray, f0: FloatArray, rate: int
+    x: NDArray[np.floating], centres: IntArray, f0: FloatArray, rate: int, sign: float = 1.0
 ) -> NDArray[np.complexfloating]:
-    """Zero-phase spectra [T, DFT / 2 + 1] of windowed frames around sample positions."""
+    """Zero-phase spectra [T, DFT / 2 + 1] of windowed frames around sample positions.
+
+    ``sign`` -1 turns the signal over.
+    """
     halves = window_halves(f0, rate)
     buffer = np.zeros((len(centres), DFT))
     for row, (centre, half) in enumerate(zip(centres.tolist(), halves.tolist(), strict=True)):
-        frame = x[centre - half : centre + half + 1] * analysis_window(half)
+        frame = x[centre - half : centre + half + 1] * (sign * analysis_window(half))
         buffer[row, : half + 1] = frame[half:]
         if half:
             buffer[row, -half:] = frame[:half]
@@ -77,9 +80,7 @@ def harmonic_count(f0: FloatArray, rate: int) -> IntArray:
     return np.floor((rate / 2 - f0 / 2) / f0 + 0.5).astype(np.intp)
 
 
-def find_harmonics(
-    spectra: NDArray[np.complexfloating], f0: FloatArray, rate: int
-) -> Harmonics:
+def find_harmonics(spectra: NDArray[np.complexfloating], f0: FloatArray, rate: int) -> Harmonics:
     """Amplitude and phase of the spectral peak nearest each multiple of f0.
 
     The peak is a parabola through the logarithm of three bins. Where none lies within f0 / 2, the
