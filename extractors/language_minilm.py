@@ -5,6 +5,7 @@ Reimers & Gurevych, Sentence-BERT, EMNLP 2019; Wang et al., MiniLM, NeurIPS 2020
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -112,16 +113,16 @@ class MiniLM:
 
 
 def _windows(lengths: Sequence[int], limit: int) -> list[tuple[int, int]]:
-    """Cut words into the fewest runs of at most ``limit`` pieces, of about equal length.
+    """Cut words into few runs of at most ``limit`` pieces, of about equal length.
 
     Equal runs leave no word at the very end almost without context.
     """
-    total = sum(min(length, limit) for length in lengths)
-    share = limit if total <= limit else total / -(-total // limit)
-    cuts, filled = [0], 0
-    for n, length in enumerate(min(length, limit) for length in lengths):
-        if filled and (filled + length > limit or filled >= share):
-            cuts.append(n)
-            filled = 0
-        filled += length
-    return list(zip(cuts, [*cuts[1:], len(lengths)], strict=True))
+    sizes = np.minimum(lengths, limit)
+    middles = np.cumsum(sizes) - sizes / 2
+    parts = -(-int(sizes.sum()) // limit)
+    while True:
+        run = (middles * parts / sizes.sum()).astype(int)  # the run in which each word's middle is
+        if np.bincount(run, sizes).max() <= limit:
+            cuts = [0, *(np.flatnonzero(np.diff(run)) + 1).tolist(), len(sizes)]
+            return list(itertools.pairwise(cuts))
+        parts += 1

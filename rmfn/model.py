@@ -207,8 +207,9 @@ class RMFN(nn.Module):
 
     def _recurrence(self) -> Tensor:
         """All modalities' U (no modality reads another's h) and V (all read z) as one matrix."""
-        U = [u.unflatten(0, (4, -1)) for u in self.U.values()]
-        V = [v.unflatten(0, (4, -1)) for v in self.V.values()]
+        # By name: a ParameterDict does not keep the order it was given.
+        U = [self.U[m].unflatten(0, (4, -1)) for m in self.parts]
+        V = [self.V[m].unflatten(0, (4, -1)) for m in self.parts]
         own = torch.cat([torch.block_diag(*(u[gate] for u in U)) for gate in range(4)])  # [4H, H]
         return torch.cat([own, torch.cat(V, dim=1).flatten(0, 1)], dim=1).T
 

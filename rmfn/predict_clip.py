@@ -28,6 +28,20 @@ def predict_utterances(
     ]
 
 
+def describe_model(predictor: Predictor) -> dict[str, Any]:
+    """Where a prediction comes from: the model, what it learned from, how well it does there."""
+    manifest = predictor.manifest
+    return {
+        "name": manifest.name,
+        "trained_on": manifest.trained_on,
+        "weights_sha256": manifest.weights_sha256,
+        "reads": {modality: len(names) for modality, names in manifest.columns.items()},
+        "scales": {label.name: [label.low, label.high] for label in manifest.labels},
+        "interval_coverage": manifest.conformal.coverage,
+        "metrics": manifest.metrics,
+    }
+
+
 def weigh_utterances(
     predictions: Sequence[dict[str, dict[str, Any]]], seconds: Sequence[float]
 ) -> dict[str, dict[str, Any]]:

@@ -20,7 +20,6 @@ from rmfn.metrics import find_constants, score_constants
 from rmfn.model import RMFNConfig
 from rmfn.train import Epoch, TrainSettings, fit_ensemble
 
-
 SENTIMENT = Label("sentiment", -3.0, 3.0)
 
 
