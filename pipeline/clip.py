@@ -24,6 +24,10 @@ from pipeline.errors import MediaError
 MAX_PIXELS = 100_000_000  # a picture as large as this takes 300 MB as RGB: refused, not decoded
 ID_DIGITS = 16  # 64 bits of sha256: two of a million clips share an id with odds of 1 : 36 million
 READ_BYTES = 1 << 18  # a block of file handed to FFmpeg; each needs the interpreter's lock
+# Bare streams have no header: FFmpeg guesses their duration from the size and the first bit rate.
+_GUESSING = ("aac", "mp3")
+# Containers that write the duration of each stream down; others' is measured on what is there.
+_DECLARING = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav", "flac")
 EXPECTED = "expected a video or sound file"
 
 
@@ -150,9 +154,9 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
                     f"most {MAX_PIXELS // 1_000_000} million pixels",
                     str(path),
                 )
-        if container.duration is not None:
+        if container.duration is not None and name not in _GUESSING:
             duration = container.duration / av.time_base
-        else:  # for instance what a browser records: no duration anywhere, so look for the end
+        else:  # nor do browsers write one when they record: so look for the end
             duration = max(0.0, _last_end(container) - origin)
     return Clip(digest[:ID_DIGITS], Path(path), duration, name, origin, audio, video)
 
@@ -244,6 +248,8 @@ def _start(stream: av.stream.Stream, origin: float) -> float | None:
 
 def _duration(stream: av.stream.Stream, start: float | None) -> float | None:
     """Declared by the stream, or by Matroska's tag, which holds the stream's end."""
+    if stream.container.format.name not in _DECLARING:
+        return None
     duration = _seconds(stream, stream.duration)
     if duration is None and "DURATION" in stream.metadata:
         try:

@@ -29,7 +29,8 @@ from pipeline.errors import MediaError
 # milliseconds); a lost packet is 20 ms and more.
 STAMP_TOLERANCE = 0.010  # s
 CUT_SHORT = 0.5  # s that a stream may end before its declared end without a word
-MAX_DURATION = 24 * 3600.0  # s; a stamp beyond it is taken for broken, not for a day of silence
+# A stamp that jumps ahead by more than this beyond the declared end is broken, not a long silence.
+FARTHEST_JUMP = 10.0  # s
 # Weights of the channels sum to 1. Left to itself, libswresample mixes floats louder than
 # their parts, stereo by 3 dB, 5.1 by 11 dB.
 MIXING = {"rematrix_maxval": "1.0"}
@@ -54,7 +55,8 @@ class MediaNotes:
     video_offset : s from the clip's start to the first picture.
     frames : pictures read (before ``fps`` thins them out).
     frames_dropped : pictures whose time was not later than the one before.
-    frames_guessed : pictures without a time stamp; the time was guessed from the frame rate.
+    frames_guessed : pictures without a time stamp, or with one far beyond the clip's end; the time
+        was guessed from the frame rate.
     frames_irregular : intervals between pictures more than half off their median.
     longest_freeze : s, the longest interval between two pictures.
     """
@@ -103,7 +105,6 @@ def read_audio(
     notes.audio_offset = notes.audio_gap_seconds = notes.audio_overlap_seconds = 0.0
     notes.audio_gaps = notes.audio_errors = 0
     line = _SoundLine(int(min(clip.duration, 7200.0) * rate) + rate)
-    limit = min(MAX_DURATION, max(clip.duration, 3600.0) * 2)
     resampler: av.AudioResampler | None = None
     kind: tuple[int, str, str] | None = None
     run_time = 0.0  # when the unbroken run of samples began, s
@@ -122,7 +123,7 @@ def read_audio(
                 continue
             expected = run_time + fed / kind[0] if kind else 0.0
             time = frame.time - clip.origin if frame.time is not None else expected
-            if time > limit:
+            if _is_beyond(clip, expected, time):
                 time = expected
             shift = time - expected
             found = (frame.sample_rate, frame.format.name, frame.layout.name)
@@ -208,11 +209,12 @@ def _frames(
             source.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             for picture in _decode(container, source, notes, "video_errors"):
                 notes.video_errors += picture.is_corrupt
-                if picture.time is not None:
-                    time = picture.time - clip.origin
-                else:
-                    time = times[-1] + period if times else 0.0
+                expected = times[-1] + period if times else 0.0
+                if picture.time is None or _is_beyond(clip, expected, picture.time - clip.origin):
+                    time = expected
                     notes.frames_guessed += 1
+                else:
+                    time = picture.time - clip.origin
                 if times and not time > times[-1]:
                     notes.frames_dropped += 1
                     continue
@@ -302,6 +304,10 @@ def _decode(container: InputContainer, source: Stream, notes: MediaNotes, errors
             setattr(notes, errors, getattr(notes, errors) + 1)
             continue
         yield from frames
+
+
+def _is_beyond(clip: Clip, expected: float, time: float) -> bool:
+    return time > max(clip.duration, expected) + FARTHEST_JUMP
 
 
 def _to_rgb(

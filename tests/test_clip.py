@@ -222,6 +222,12 @@ def test_a_recording_that_does_not_know_its_length(tmp_path):
     assert read_audio(clip).duration == pytest.approx(3.0, abs=0.01)
 
 
+def test_the_duration_of_a_bare_stream_is_measured_not_guessed(tmp_path):
+    clip = open_clip(make_clip(tmp_path / "clip.aac", flash=None))  # silence first: few bits
+    assert clip.duration == pytest.approx(3.0, abs=0.05)
+    assert clip.audio[0].duration is None
+
+
 @pytest.mark.parametrize("channels", [1, 3, 6, 16])
 def test_sound_of_any_number_of_channels(tmp_path, channels):
     path = tmp_path / "channels.wav"

