@@ -86,10 +86,13 @@ def _band_powers(frames: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
 def _loudest(samples: NDArray[np.float32], rate: int) -> float:
     """The largest band power of the whole sound, from windows side by side."""
     length = round(WINDOW * rate)
-    whole = len(samples) // length * length
-    if not whole:
-        return 1.0
-    return float(_band_powers(samples[:whole].reshape(-1, length), rate).max()) or 1.0
+    block = 1000 * length  # 20 s at a time, so that an hour needs no more memory than a minute
+    loudest = 0.0
+    for first in range(0, len(samples) - length + 1, block):
+        bit = samples[first : first + block]
+        frames = bit[: len(bit) // length * length].reshape(-1, length)
+        loudest = max(loudest, float(_band_powers(frames, rate).max(initial=0.0)))
+    return loudest or 1.0
 
 
 @lru_cache(maxsize=4)

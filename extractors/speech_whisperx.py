@@ -183,8 +183,6 @@ def _import_whisperx() -> Callable[..., Any]:
     if not log.handlers:  # else it installs one that writes to stdout
         log.addHandler(logging.NullHandler())
     log.setLevel(logging.ERROR)
-    logging.getLogger("lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     # Sound is handed over as arrays, so nobody needs the decoder that torchcodec misses.
     warnings.filterwarnings("ignore", module=r"pyannote\.")
     warnings.filterwarnings("ignore", module=r"lightning\.")
@@ -192,4 +190,7 @@ def _import_whisperx() -> Callable[..., Any]:
         from whisperx.asr import load_model
     except ImportError as error:
         raise WeightsMissing(f"WhisperX cannot be imported: {error}") from error
+    # On import it makes itself talkative: that it reads a file of an older version is not news.
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     return load_model
