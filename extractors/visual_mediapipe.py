@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.types import FeatureTrack, Frame
+from extractors.visual_detector import (
+    Found,
+    Library,
+    detect_faces,
+    load_library,
+    open_detector,
+)
 from extractors.visual_shape import (
     ACTION_UNITS,
     BLENDSHAPES,
@@ -34,7 +40,7 @@ from extractors.visual_speaker import (
     join_tracks,
     link_faces,
 )
-from extractors.weights import WeightsMissing, locate_weights
+from extractors.weights import locate_weights
 
 Floats = NDArray[np.float32]
 
@@ -115,7 +121,6 @@ class MediaPipe:
         tracks: list[Track] = []
         open_tracks: list[Track] = []
         for frame, faces in self._watch(pick_frames(frames, self.fps)):
-            faces = drop_twins(faces)
             height = frame.image.shape[0]
             begun = link_faces(open_tracks, faces, len(times), frame.time, height)
             tracks += begun
@@ -140,35 +145,42 @@ class MediaPipe:
         seen = values[:, 0] == 1
         notes: dict[str, float | str] = {
             "frames": len(times),
-            "frames with the speaker's face": int(seen.sum()),
-            "frames with any face": int((values[:, 1] > 0).sum()),
-            "other persons": others,
-            "times the speaker was lost and found again": max(pieces - 1, 0),
+            "frames_with_speaker": int(seen.sum()),
+            "frames_with_faces": int((values[:, 1] > 0).sum()),
+            "other_persons": others,
+            "speaker_found_again": max(pieces - 1, 0),
         }
         return FeatureTrack(values, np.array(times, dtype=np.float64), self.names, seen, notes)
 
     def _watch(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
-        """Every frame with the faces in it."""
-        landmarker = None
+        """Every frame with the faces in it.
+
+        The detector works on one frame while the next is decoded and the last one is measured; it
+        runs outside of Python, so they use two cores.
+        """
+        detector = None
         stamp = -1
-        try:
-            for frame in frames:
-                # A detector remembers faces, so every clip gets its own.
-                landmarker = landmarker or self._open()
-                vision, images, _ = self._library
-                picture = images.Image(
-                    image_format=images.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image)
-                )
-                # Milliseconds that strictly increase, however close two frames are.
-                stamp = max(stamp + 1, round(frame.time * 1000))
-                faces = []
-                for found in _detect(vision, landmarker, picture, stamp):
-                    if (face := self._describe(frame.image, *found)) is not None:
-                        faces.append(face)
-                yield frame, faces
-        finally:
-            if landmarker is not None:
-                landmarker.close()
+        waiting: tuple[Frame, Future] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="faces") as thread:
+            try:
+                for frame in frames:
+                    # A detector remembers faces, so every clip gets its own.
+                    detector = detector or open_detector(self._library)
+                    # Milliseconds that strictly increase, however close two frames are.
+                    stamp = max(stamp + 1, round(frame.time * 1000))
+                    found = thread.submit(detect_faces, self._library, detector, frame.image, stamp)
+                    if waiting is not None:
+                        yield waiting[0], self._describe_all(waiting[0], waiting[1].result())
+                    waiting = frame, found
+                if waiting is not None:
+                    yield waiting[0], self._describe_all(waiting[0], waiting[1].result())
+            finally:
+                if detector is not None:
+                    thread.submit(detector.close).result()
+
+    def _describe_all(self, frame: Frame, found: list[Found]) -> list[Face]:
+        faces = (self._describe(frame.image, *one) for one in found)
+        return drop_twins([face for face in faces if face is not None])
 
     def _describe(
         self, image: NDArray[np.uint8], mesh: Floats, blendshapes: Floats, matrix: Floats
@@ -199,52 +211,10 @@ class MediaPipe:
         mouth = float(np.hypot(*(shape[66] - shape[62])))
         return Face(points, describe_look(face), mouth, np.concatenate(row, dtype=np.float32))
 
-    def _open(self) -> Any:
-        vision, _, options = self._library
-        try:
-            return vision.FaceLandmarker.create_from_options(options)
-        except (ValueError, RuntimeError) as e:
-            raise WeightsMissing(
-                f"face-landmarker: {options.base_options.model_asset_path} cannot be read as a "
-                f"MediaPipe face model: {e}"
-            ) from e
-
     @cached_property
-    def _library(self) -> tuple[Any, Any, Any]:
-        """MediaPipe's modules for faces and for pictures, and the detector's options."""
+    def _library(self) -> Library:
         path = locate_weights("face-landmarker", self.path)
-        try:
-            from mediapipe.tasks.python.core import base_options, mediapipe_c_bindings
-            from mediapipe.tasks.python.vision import face_landmarker
-            from mediapipe.tasks.python.vision.core import image, vision_task_running_mode
-
-            mediapipe_c_bindings.load_raw_library()
-        except OSError as e:
-            raise ImportError(
-                f"MediaPipe needs a system library that is not installed ({e}); on Debian or "
-                "Ubuntu: apt-get install libegl1 libgles2 (no GPU is needed)"
-            ) from e
-
-        class QuietOptions(base_options.BaseOptions):
-            """MediaPipe reports its use to its maker over the network. Faces are private and this
-            project works offline, so it is given no certificate to trust."""
-
-            def to_ctypes(self) -> Any:
-                options = super().to_ctypes()
-                options.ca_bundle_path = os.devnull.encode()
-                return options
-
-        options = face_landmarker.FaceLandmarkerOptions(
-            base_options=QuietOptions(model_asset_path=str(path)),
-            running_mode=vision_task_running_mode.VisionTaskRunningMode.VIDEO,
-            num_faces=self.max_faces,
-            min_face_detection_confidence=self.confidence,
-            min_face_presence_confidence=self.confidence,
-            min_tracking_confidence=self.confidence,
-            output_face_blendshapes=True,
-            output_facial_transformation_matrixes=True,
-        )
-        return face_landmarker, image, options
+        return load_library(path, self.max_faces, self.confidence)
 
 
 _COUNTS = ("face_present", "faces")
@@ -273,49 +243,5 @@ def pick_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Frame]:
                 yield previous
                 grid = int(np.ceil(middle * fps))
         previous = frame
-    # The last frame stands for what follows it, as long as the frames were apart.
-    if fps is not None and previous is not None and grid / fps < previous.time + 0.5 / fps:
+    if fps is not None and previous is not None and (grid == 0 or grid / fps <= previous.time):
         yield previous
-
-
-def _detect(
-    vision: Any, landmarker: Any, picture: Any, stamp: int
-) -> list[tuple[Floats, Floats, Floats]]:
-    """Mesh [478, 3] in picture sizes, blendshapes [52] and pose [4, 4] of each face.
-
-    This is ``FaceLandmarker.detect_for_video`` without the 478 Python objects a face that it makes
-    of its result: they cost a tenth of the whole detection.
-    """
-    result = vision.MpFaceLandmarkerResultC()
-    landmarker._lib.MpFaceLandmarkerDetectForVideo(
-        landmarker._handle, picture._image_ptr, None, stamp, ctypes.byref(result)
-    )
-    try:
-        found = []
-        for i in range(result.face_landmarks_count):
-            mesh, shapes = result.face_landmarks[i], result.face_blendshapes[i]
-            found.append(
-                (
-                    _copy_columns(mesh.landmarks, mesh.landmarks_count, ("x", "y", "z")),
-                    _copy_columns(shapes.categories, shapes.categories_count, ("score",))[:, 0],
-                    result.facial_transformation_matrixes[i].to_numpy(),
-                )
-            )
-        return found
-    finally:
-        landmarker._lib.MpFaceLandmarkerCloseResult(ctypes.byref(result))
-
-
-def _copy_columns(structs: Any, count: int, fields: tuple[str, ...]) -> Floats:
-    """Some float fields of an array of C structs: [count, fields]."""
-    struct = structs._type_
-    layout = np.dtype(
-        {
-            "names": fields,
-            "formats": ["f4"] * len(fields),
-            "offsets": [getattr(struct, name).offset for name in fields],
-            "itemsize": ctypes.sizeof(struct),
-        }
-    )
-    table = np.frombuffer(ctypes.string_at(structs, count * layout.itemsize), layout)
-    return np.stack([table[name] for name in fields], axis=-1)

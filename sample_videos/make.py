@@ -28,7 +28,7 @@ from extractors.weights import locate_weights
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, FPS = 640, 480, 25
-CROP = (62, 0, 384, 241.5)  # of the portrait [512, 512]: left, top, right, bottom
+CROP = (62, 0, 322)  # of the portrait [512, 512]: left, top, width
 RELIEF = 0.75  # depth of the drawn face, of the real one
 PAUSE = 0.35  # seconds before, between and after sentences
 
@@ -171,8 +171,8 @@ def read_portrait() -> tuple[np.ndarray, np.ndarray]:
     from mediapipe.tasks.python.vision import FaceLandmarker
     from skimage.data import astronaut
 
-    left, top, right, bottom = CROP
-    scale = WIDTH / (right - left)
+    left, top, width = CROP
+    scale = WIDTH / width
     shift = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
     image = cv2.warpAffine(astronaut(), shift, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
     with FaceLandmarker.create_from_model_path(str(locate_weights("face-landmarker"))) as detector:
@@ -283,7 +283,7 @@ def draw(
     angles: np.ndarray,
 ) -> np.ndarray:
     """One frame [480, 640, 3]."""
-    scale = WIDTH / (CROP[2] - CROP[0])
+    scale = WIDTH / CROP[2]
     hair = (np.array(HAIR) - CROP[:2]) * scale
     body = (np.array(BODY) - CROP[:2]) * scale
     axis = mesh[[234, 454]].mean(axis=0)  # between the ears
