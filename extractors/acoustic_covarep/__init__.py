@@ -19,10 +19,11 @@ from extractors.acoustic_covarep.distortion import (
 )
 from extractors.acoustic_covarep.envelope import mel_cepstrum, true_envelope
 from extractors.acoustic_covarep.gci import keep_voiced, sedreams
-from extractors.acoustic_covarep.glottal import glottal_flow, glottal_periods, iaif, voice_quality
+from extractors.acoustic_covarep.glottal import glottal_flow, glottal_periods, iaif
 from extractors.acoustic_covarep.phase import fit_rd
-from extractors.acoustic_covarep.pitch import Pitch, srh_pitch
+from extractors.acoustic_covarep.pitch import Pitch, find_polarity, srh_pitch
 from extractors.acoustic_covarep.prediction import lp_residual
+from extractors.acoustic_covarep.pulses import voice_quality
 from extractors.acoustic_covarep.sinusoids import Harmonics, find_harmonics, frame_spectra
 from extractors.acoustic_covarep.spectrum import maxima_dispersion, peak_slope
 from extractors.resampling import resampled_length, resampled_slice
@@ -35,6 +36,7 @@ __all__ = [
     "Pitch",
     "deviation_of_distortion",
     "find_harmonics",
+    "find_polarity",
     "fit_rd",
     "frame_spectra",
     "glottal_flow",
@@ -70,8 +72,8 @@ SILENCE = 1e-5  # of full scale: -100 dB
 class Covarep:
     """All 74 columns of COVAREP at 100 Hz, row k at 4.94 ms + k * 10 ms.
 
-    Every value is finite. As in the original, measures are straight lines between their points and 0
-    before the first and after the last; nothing is masked by voicing. Sound at another rate is
+    Every value is finite. As in the original, measures are straight lines between their points and
+    0 before the first and after the last; nothing is masked by voicing. Sound at another rate is
     resampled to 16 kHz first.
 
     Attributes
@@ -113,7 +115,7 @@ class Covarep:
 
         count = max(0, (n - whole.FIRST_ROW - 1) // whole.HOP + 1)
         rows = whole.FIRST_ROW + 1.0 + whole.HOP * np.arange(count)  # samples counted from 1
-        seconds = (rows - 1) / whole.RATE
+        seconds: NDArray[np.float64] = (rows - 1) / whole.RATE
         values = np.zeros((count, len(NAMES)), np.float32)
         pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
         voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
@@ -124,7 +126,7 @@ class Covarep:
         fill(values, 7, whole.to_rows(whole.measure_slopes(recording), rows))
         frame_at = np.floor(frames.times * whole.RATE + 0.5)
         fill(values, 8, whole.to_rows(whole.Knots(frame_at, frames.shape), rows))
-        fill(values, 11, whole.to_rows(whole.place_cepstra(frames, n), rows))
+        fill(values, 11, whole.to_rows(whole.Knots(frames.spread, frames.cepstrum), rows))
         for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
             fill(
                 values,
@@ -138,10 +140,10 @@ class Covarep:
             sounding_rows(samples, count),
             {
                 "polarity": known.polarity,
-                "f0_median": known.pitch.median if known.pitch.voiced.any() else 0.0,
+                "f0_median": float(np.nan_to_num(known.pitch.median)),
                 "voiced_share": float(values[:, 1].mean()) if count else 0.0,
                 "glottal_closures": float(len(instants)),
-                "filled_with_zero": what_is_filled(len(instants), len(frames.times)),
+                "filled_with_zero": filled_columns(n, len(instants), len(frames.times)),
             },
         )
 
@@ -169,11 +171,13 @@ def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]
     return np.abs(padded.reshape(count, whole.HOP)).max(axis=1, initial=0) > SILENCE
 
 
-def what_is_filled(instants: int, frames: int) -> str:
+def filled_columns(n: int, instants: int, frames: int) -> str:
     """Which columns hold zeros throughout, and why."""
-    reasons = ["creak (no model)"]
+    reasons = ["creak: no model"]
+    if n < 0.1 * whole.RATE:
+        reasons.append("f0, vuv: shorter than 0.1 s")
     if instants < 2:
-        reasons.append("naq, qoq, h1h2, psp, mdq (no voiced speech)")
+        reasons.append("naq, qoq, h1h2, psp, mdq: no voiced speech")
     if not frames:
-        reasons.append("f0, vuv, rd, rd_conf, mcep, hmpdm, hmpdd (shorter than 0.1 s)")
+        reasons.append("rd, rd_conf, mcep, hmpdm, hmpdd: no frame of sound")
     return "; ".join(reasons)

@@ -50,7 +50,7 @@ def pair_extrema(minima: IntArray, maxima: IntArray) -> tuple[IntArray, IntArray
 
 
 def place_in_cycle(strong: IntArray, minima: IntArray, maxima: IntArray) -> float:
-    """Median place of strong residual samples, from 0 at the nearest minimum to 1 at its maximum."""
+    """Median place of strong residual samples: 0 at the nearest minimum, 1 at its maximum."""
     if not len(strong) or not len(minima):
         return float("nan")
     after = np.clip(np.searchsorted(minima, strong), 1, max(1, len(minima) - 1))

@@ -98,7 +98,7 @@ def lf_spectrum(rd: FloatArray, harmonics: FloatArray) -> NDArray[np.complex128]
 
 @lru_cache(maxsize=1)
 def lf_pulses() -> tuple[FloatArray, FloatArray]:
-    """Log magnitude and phase [R, most] of the LF pulse for every Rd of the search, step by step."""
+    """Log magnitude and phase [R, most] of the LF pulse at every step of Rd."""
     rd = np.arange(RD_RANGE[0], RD_RANGE[1] + RD_STEP / 2, RD_STEP)
     spectrum = lf_spectrum(rd, np.arange(1.0, MOST_HARMONICS + 1))
     return np.log(np.abs(spectrum)), np.angle(spectrum)
@@ -152,36 +152,40 @@ def fit_rd(harmonics: Harmonics, *, v142_sign: bool = False) -> tuple[FloatArray
     rd [T] : 0.3 (tense) .. 2.5 (lax).
     confidence [T] : 1 - sqrt(error) / pi, from 0 to 1.
     """
-    total = len(harmonics.count)
-    rd, error = np.zeros(total), np.full(total, np.pi**2)
     # Harmonics sit at multiples of the measured spacing, up to 8 kHz.
     below = np.floor(BAND / harmonics.spacing).astype(np.intp)
     counts = np.minimum(np.minimum(harmonics.count, below), MOST_HARMONICS)
+    counts = np.maximum(counts, RD_HARMONICS + 1)  # fewer cannot be at 50-500 Hz
+    speech = np.zeros((len(counts), RD_HARMONICS - 1))
+    table_of = np.zeros(len(counts), np.intp)
+    tables: list[FloatArray] = []
     for count, frames in by_count(counts):
-        if count <= RD_HARMONICS:  # cannot be at 50-500 Hz
-            continue
-        amplitude = harmonics.log_amplitude[frames, :count]
-        removed = minimum_phase(half_spectrum(amplitude))[:, 1 : RD_HARMONICS + 1]
-        speech = phase_differences(harmonics.phase[frames, :RD_HARMONICS] - removed)
-        table = lf_differences(count, v142_sign)
+        level = half_spectrum(harmonics.log_amplitude[frames, :count])
+        removed = minimum_phase(level)[:, 1 : RD_HARMONICS + 1]
+        speech[frames] = phase_differences(harmonics.phase[frames, :RD_HARMONICS] - removed)
+        table_of[frames] = len(tables)
+        tables.append(lf_differences(count, v142_sign))
+    if not tables:
+        return np.zeros(0), np.zeros(0)
+    steps = len(tables[0])
+    stacked = np.concatenate(tables)
+    row_of = table_of * steps
 
-        def mean_squared_phase(
-            shape: FloatArray, speech: FloatArray = speech, table: FloatArray = table
-        ) -> FloatArray:
-            at = np.clip((shape - RD_RANGE[0]) / RD_STEP, 0, len(table) - 1 - 1e-9)
-            low = at.astype(np.intp)
-            part = (at - low)[:, None]
-            lf = table[low] * (1 - part) + table[low + 1] * part
-            return (wrap(speech - lf) ** 2).mean(axis=1)
+    def mean_squared_phase(shape: FloatArray) -> FloatArray:
+        at = np.clip((shape - RD_RANGE[0]) / RD_STEP, 0, steps - 1 - 1e-9)
+        low = at.astype(np.intp)
+        before = stacked[row_of + low]
+        lf = before + (at - low)[:, None] * (stacked[row_of + low + 1] - before)
+        return (wrap(speech - lf) ** 2).mean(axis=1)
 
-        rd[frames], error[frames] = minimize_bounded(mean_squared_phase, *RD_RANGE, len(frames))
+    rd, error = minimize_bounded(mean_squared_phase, *RD_RANGE, len(counts))
     return rd, 1 - np.sqrt(error) / np.pi
 
 
 def minimize_bounded(
     function: Callable[[FloatArray], FloatArray], low: float, high: float, count: int
 ) -> tuple[FloatArray, FloatArray]:
-    """Brent's bounded minimisation (fminbnd) of ``count`` functions of one variable side by side."""
+    """Brent's bounded minimisation (fminbnd) of ``count`` functions side by side."""
     golden = 0.5 * (3 - np.sqrt(5))
     root_eps = np.sqrt(np.finfo(float).eps)
     a, b = np.full(count, low), np.full(count, high)

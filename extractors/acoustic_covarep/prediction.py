@@ -7,7 +7,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating]
 
 FRAME = 0.025  # seconds; LP residual frames
 HOP = 0.005
@@ -61,9 +61,9 @@ def lp_residual(
 ) -> FloatArray:
     """Residual of linear prediction, overlap-added from windowed frames.
 
-    Frames of 25 ms + 1 sample every 5 ms are windowed, inverse-filtered with their own predictor and
-    scaled back to the energy of the windowed frame; the windows are not divided out. COVAREP divides
-    the whole residual by its largest magnitude, which no user of it here depends on.
+    Frames of 25 ms + 1 sample every 5 ms are windowed, inverse-filtered with their own predictor
+    and scaled back to the energy of the windowed frame; the windows are not divided out. COVAREP
+    divides the whole residual by its largest magnitude; nothing here depends on its level.
 
     Parameters
     ----------

@@ -1,19 +1,19 @@
 """A recording through all measures, block by block.
 
 Only numbers a frame or a closure instant are kept for the whole file; every array of samples lasts
-for one block. A block is read with as much sound around it as the filters need to forget that it has
-ends, so that block size changes results by rounding only.
+for one block. A block is read with as much sound around it as the filters need to forget that it
+has ends, so that block size changes results by rounding only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.acoustic_covarep import distortion, gci, glottal, pitch, sinusoids
+from extractors.acoustic_covarep import distortion, gci, glottal, pitch, pulses, sinusoids
 from extractors.acoustic_covarep.envelope import mel_cepstrum, spread_evenly, true_envelope
 from extractors.acoustic_covarep.phase import fit_rd
 from extractors.acoustic_covarep.prediction import FloatArray, lp_residual
@@ -102,10 +102,14 @@ def survey(recording: Recording) -> Survey:
     largest = 0.0
     for first, last in recording.blocks():
         x, start = recording.read(first - FILTER_MARGIN, last + FILTER_MARGIN)
-        core = slice(first - start, last - start)
-        for row, residual in enumerate(pitch.polarity_residuals(x, RATE)):
-            moments[row] += pitch.sums_of_powers(residual[core])
-        largest = max(largest, float(np.abs(residual[core]).max()))
+        high = pitch.without_glottal_formant(x, RATE)
+        begin = max(0, first - LP_MARGIN)
+        near = slice(begin - start, last + LP_MARGIN - start)
+        core = slice(first - begin, last - begin)
+        for row, model in enumerate((high[near], None)):
+            residual = lp_residual(x[near], ORDER, RATE, model)[core]
+            moments[row] += pitch.sums_of_powers(residual)
+        largest = max(largest, float(np.abs(residual).max()))
         frames = frames_of_block(first, last, count)
         if len(frames):
             end = last + pitch.frame_length(RATE)
@@ -182,8 +186,8 @@ def closure_instants(recording: Recording, known: Survey) -> IntArray:
             instants.append(
                 offset + gci.strongest_sample(residual, begin[here] - offset, end[here] - offset)
             )
-    found = np.unique(np.concatenate(instants)) if instants else np.zeros(0, np.intp)
-    return gci.keep_voiced(found, known.pitch.times, known.pitch.voiced, RATE)
+    every = np.unique(np.concatenate(instants)) if instants else np.zeros(0, np.intp)
+    return gci.keep_voiced(every, known.pitch.times, known.pitch.voiced, RATE)
 
 
 def measure_pulses(recording: Recording, instants: IntArray) -> tuple[Knots, Knots]:
@@ -191,7 +195,7 @@ def measure_pulses(recording: Recording, instants: IntArray) -> tuple[Knots, Kno
     n = len(recording.samples)
     periods = glottal.glottal_periods(instants, RATE)
     shape, dispersion = np.zeros((len(instants), 4)), np.zeros((len(instants), 1))
-    longest_pulse = int(RATE / glottal.PULSE_F0[0]) + 1
+    longest_pulse = int(RATE / pulses.PULSE_F0[0]) + 1
     margin = 2 * longest_pulse  # 1.5 periods around an instant
     for first, last in recording.blocks():
         here = np.arange(*np.searchsorted(instants, (first, last)))
@@ -203,7 +207,7 @@ def measure_pulses(recording: Recording, instants: IntArray) -> tuple[Knots, Kno
         flow, derivative = glottal.glottal_flow(
             recording.samples, instants, RATE, start, stop, recording.sign
         )
-        shape[here] = glottal.voice_quality(
+        shape[here] = pulses.voice_quality(
             flow, derivative, instants[here] - start, periods[here], RATE, opening=bool(opening)
         )
         reach = int(0.2 * periods[here].max()) + 1
@@ -232,9 +236,10 @@ def measure_slopes(recording: Recording) -> Knots:
 
 @dataclass(frozen=True)
 class Frames:
-    """Measures of the sinusoidal frames, every 10 ms from about 50 ms on."""
+    """Measures of the sinusoidal frames, every 10 ms from 50 ms on but in digital silence."""
 
     times: FloatArray
+    spread: FloatArray  # [T] samples, from 1, at which COVAREP places the MCEP of these frames
     shape: NDArray[np.float32]  # [T, 2] Rd and its confidence
     cepstrum: NDArray[np.float32]  # [T, 25] MCEP
     mean: NDArray[np.float32]  # [T, 25] HMPDM
@@ -247,8 +252,16 @@ def measure_frames(
     """Rd, MCEP, HMPDM and HMPDD of a recording."""
     f0 = np.where(track.f0 <= 1, sinusoids.SILENT_F0, track.f0)
     inside = sinusoids.frames_inside(track.times, f0, len(recording.samples), RATE)
+    spread = spread_evenly(len(inside), len(recording.samples)) + 1.0
+    centres = np.floor(track.times[inside] * RATE + 0.5).astype(np.intp)
+    # Digital silence has no harmonics: it is bridged by the frames around it, like any gap.
+    sounding = np.ones(len(inside), bool)
+    doubtful = np.flatnonzero(track.f0[inside] <= 1)
+    half = sinusoids.window_halves(f0[inside[doubtful]], RATE)
+    for i, centre, reach in zip(doubtful, centres[doubtful], half, strict=True):
+        sounding[i] = recording.samples[centre - reach : centre + reach + 1].any()
+    inside, centres, spread = inside[sounding], centres[sounding], spread[sounding]
     f0, times = f0[inside], track.times[inside]
-    centres = np.floor(times * RATE + 0.5).astype(np.intp)
     count = len(inside)
     shape = np.zeros((count, 2), np.float32)
     cepstrum = np.zeros((count, 25), np.float32)
@@ -273,7 +286,7 @@ def measure_frames(
         core = slice(first - begin, last - begin)
         mean[first:last] = distortion.mean_distortion(cosine, sine)[core]
         deviation[first:last] = distortion.deviation_of_distortion(cosine, sine, RATE)[core]
-    return Frames(times, shape, cepstrum, mean, deviation)
+    return Frames(times, spread, shape, cepstrum, mean, deviation)
 
 
 def to_rows(knots: Knots, rows: FloatArray) -> FloatArray:
@@ -300,16 +313,3 @@ def distortion_to_rows(
     if circular:
         on_grid -= 2 * np.pi * np.round(on_grid / (2 * np.pi))
     return to_rows(Knots(grid, on_grid), rows)
-
-
-def interpolate_in_place(
-    target: NDArray[np.float32], columns: slice, make: Callable[[], FloatArray]
-) -> None:
-    """Write a measure into its columns, whatever is not finite as 0."""
-    values = make()
-    target[:, columns] = np.where(np.isfinite(values), values, 0)
-
-
-def place_cepstra(frames: Frames, n: int) -> Knots:
-    """MCEP at the positions COVAREP gives it (see `spread_evenly`), counted from 1."""
-    return Knots(spread_evenly(len(frames.times), n) + 1.0, frames.cepstrum)
