@@ -18,12 +18,13 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from extractors.types import Audio, Frame
 from pipeline.clip import MAX_PIXELS, AudioStream, Clip, VideoStream, open_container
 from pipeline.errors import MediaError
+from pipeline.upright import display_matrix, to_rgb, turn_upright
 
 # A stamp that differs by less from where the samples before it end is rounding (Matroska keeps
 # milliseconds); a lost packet is 20 ms and more.
@@ -198,7 +199,6 @@ def _frames(
     scaler = VideoReformatter()
     period = 1.0 / track.fps if track.fps else 0.04
     times: list[float] = []
-    due = 0.0
     angle: int | None = None
     matrix: tuple[int, int, int, int] | None = None
     try:
@@ -207,29 +207,13 @@ def _frames(
             source.codec_context.thread_type = "AUTO"
             source.codec_context.thread_count = DECODER_THREADS
             source.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-            for picture in _decode(container, source, notes, "video_errors"):
-                notes.video_errors += picture.is_corrupt
-                expected = times[-1] + period if times else 0.0
-                if picture.time is None or _is_beyond(clip, expected, picture.time - clip.origin):
-                    time = expected
-                    notes.frames_guessed += 1
-                else:
-                    time = picture.time - clip.origin
-                if times and not time > times[-1]:
-                    notes.frames_dropped += 1
-                    continue
-                times.append(time)
-                if fps is not None:
-                    # A quarter of a period early is in time: stamps are rounded.
-                    if len(times) > 1 and time < due - 0.25 / fps:
-                        continue
-                    due = (
-                        time + 1 / fps if len(times) == 1 else max(due, time - 0.5 / fps) + 1 / fps
-                    )
+            pictures = _decode(container, source, notes, "video_errors")
+            timed = _place(pictures, clip, period, times, notes)
+            for picture, time in _thin(timed, fps) if fps else timed:
                 if picture.rotation != angle:
-                    angle, matrix = picture.rotation, _display_matrix(picture)
-                image = _to_rgb(picture, scaler, track.aspect, max_side)
-                yield Frame(_upright(image, matrix), time)
+                    angle, matrix = picture.rotation, display_matrix(picture)
+                image = to_rgb(picture, scaler, track.aspect, max_side)
+                yield Frame(turn_upright(image, matrix), time)
     finally:  # also when the reader stops early
         _note_frames(notes, times)
     if not times:
@@ -310,55 +294,41 @@ def _is_beyond(clip: Clip, expected: float, time: float) -> bool:
     return time > max(clip.duration, expected) + FARTHEST_JUMP
 
 
-def _to_rgb(
-    picture: VideoFrame, scaler: VideoReformatter, aspect: float, max_side: int | None
-) -> NDArray[np.uint8]:
-    """RGB [h, w, 3]: pixels made square, scaled down."""
-    width, height = float(picture.width), float(picture.height)
-    if 0.25 <= aspect <= 4.0:  # anything else is a broken header
-        width, height = (width, height / aspect) if aspect > 1 else (width * aspect, height)
-    scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
-    small = scaler.reformat(
-        picture,
-        width=max(1, round(width * scale)),
-        height=max(1, round(height * scale)),
-        format="rgb24",
-        interpolation=Interpolation.AREA,
-        threads=1,
-    )
-    return np.asarray(small.to_ndarray(), np.uint8)
+def _place(
+    pictures: Iterator[VideoFrame],
+    clip: Clip,
+    period: float,
+    times: list[float],
+    notes: MediaNotes,
+) -> Iterator[tuple[VideoFrame, float]]:
+    """Pictures with their times on the clip's clock, which are also appended to ``times``."""
+    for picture in pictures:
+        notes.video_errors += picture.is_corrupt
+        expected = times[-1] + period if times else 0.0
+        if picture.time is None or _is_beyond(clip, expected, picture.time - clip.origin):
+            time = expected
+            notes.frames_guessed += 1
+        else:
+            time = picture.time - clip.origin
+        if times and not time > times[-1]:
+            notes.frames_dropped += 1
+            continue
+        times.append(time)
+        yield picture, time
 
 
-def _display_matrix(picture: VideoFrame) -> tuple[int, int, int, int] | None:
-    """The numbers a, b, c, d of FFmpeg's display matrix: (x, y) is shown at (ax + cy, bx + dy).
-
-    Not to be called for every picture: one whose side data was looked at holds itself in memory
-    until Python's garbage collector comes round.
-    """
-    matrix = picture.side_data.get("DISPLAYMATRIX")
-    if matrix is None:
-        return None
-    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()  # type: ignore[call-overload]
-    return a, b, c, d
-
-
-def _upright(
-    image: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None
-) -> NDArray[np.uint8]:
-    """Turned by quarters and mirrored as the display matrix says; other angles do not happen."""
-    if matrix is None:
-        return image
-    a, b, c, d = matrix
-    if abs(a) >= abs(c):
-        across, down = a, d
-    else:
-        image = image.transpose(1, 0, 2)
-        across, down = c, b
-    if across < 0:
-        image = image[:, ::-1]
-    if down < 0:
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+def _thin(
+    timed: Iterator[tuple[VideoFrame, float]], fps: float
+) -> Iterator[tuple[VideoFrame, float]]:
+    due: float | None = None
+    for picture, time in timed:
+        if due is None:
+            due = time + 1 / fps
+        elif time >= due - 0.25 / fps:  # a quarter of a period early is in time: stamps are rounded
+            due = max(due, time - 0.5 / fps) + 1 / fps
+        else:
+            continue
+        yield picture, time
 
 
 def _note_frames(notes: MediaNotes, times: Sequence[float]) -> None:

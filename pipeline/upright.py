@@ -1,0 +1,59 @@
+"""A decoded picture as an RGB array: square pixels, no larger than wanted, the right way up."""
+
+from __future__ import annotations
+
+import numpy as np
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+
+def to_rgb(
+    picture: VideoFrame, scaler: VideoReformatter, aspect: float, max_side: int | None
+) -> NDArray[np.uint8]:
+    """RGB [h, w, 3]: pixels made square, scaled down."""
+    width, height = float(picture.width), float(picture.height)
+    if 0.25 <= aspect <= 4.0:  # anything else is a broken header
+        width, height = (width, height / aspect) if aspect > 1 else (width * aspect, height)
+    scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
+    small = scaler.reformat(
+        picture,
+        width=max(1, round(width * scale)),
+        height=max(1, round(height * scale)),
+        format="rgb24",
+        interpolation=Interpolation.AREA,
+        threads=1,
+    )
+    return np.asarray(small.to_ndarray(), np.uint8)
+
+
+def display_matrix(picture: VideoFrame) -> tuple[int, int, int, int] | None:
+    """The numbers a, b, c, d of FFmpeg's display matrix: (x, y) is shown at (ax + cy, bx + dy).
+
+    Not to be called for every picture: one whose side data was looked at holds itself in memory
+    until Python's garbage collector comes round.
+    """
+    matrix = picture.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return None
+    a, b, _, c, d = np.frombuffer(bytes(matrix), np.int32)[:5].tolist()  # type: ignore[call-overload]
+    return a, b, c, d
+
+
+def turn_upright(
+    image: NDArray[np.uint8], matrix: tuple[int, int, int, int] | None
+) -> NDArray[np.uint8]:
+    """Turned by quarters and mirrored as the display matrix says; other angles do not happen."""
+    if matrix is None:
+        return image
+    a, b, c, d = matrix
+    if abs(a) >= abs(c):
+        across, down = a, d
+    else:
+        image = image.transpose(1, 0, 2)
+        across, down = c, b
+    if across < 0:
+        image = image[:, ::-1]
+    if down < 0:
+        image = image[::-1]
+    return np.ascontiguousarray(image)
