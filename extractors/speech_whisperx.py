@@ -165,9 +165,9 @@ def _pad_chunks(merge: Callable[..., list[dict]], pad: float) -> Callable[..., l
     def merge_and_pad(segments: Any, chunk_size: float, **settings: Any) -> list[dict]:
         # Room for the pads, so that no stretch exceeds the half minute that Whisper sees.
         chunks = merge(segments, chunk_size - 2 * pad, **settings)
-        before = [0.0] + [chunk["end"] for chunk in chunks[:-1]]
-        after = [chunk["start"] for chunk in chunks[1:]] + [float("inf")]
-        for chunk, earlier, later in zip(chunks, before, after, strict=True):
+        ends = [0.0, *(chunk["end"] for chunk in chunks)]
+        starts = [*(chunk["start"] for chunk in chunks), float("inf")]
+        for chunk, earlier, later in zip(chunks, ends[:-1], starts[1:], strict=True):
             start, end = chunk["start"], chunk["end"]
             half = 2 if earlier else 1
             chunk["start"] = max(start - pad, start - (start - earlier) / half, 0.0)

@@ -1,0 +1,199 @@
+"""A transcript that the user brings: plain text, subtitles or timed words from a file.
+
+| suffix        | read as                                                                  |
+|---------------|--------------------------------------------------------------------------|
+| .txt          | one segment a line, without times                                        |
+| .srt, .vtt    | one segment a cue, with its times; tags and formatting are left out      |
+| .json         | segments or words, with or without times; ``{"segments": [...]}``,       |
+|               | ``{"words": [...]}``, ``{"utterances": [...]}``, ``{"text": "..."}`` or  |
+|               | a list. ``rmfn align --json`` and Whisper's programs write such files    |
+
+The tokens stay as they are written. Times, where there are any, need to be right only roughly.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from extractors.types import Segment, Transcript
+
+SUFFIXES = (".txt", ".srt", ".vtt", ".json")
+# Words in a row belong to one segment until a pause as long as this (s).
+PAUSE = 0.5
+
+_CUE_TIME = r"(?:\d+:)?\d{1,2}:\d{2}[,.]\d{1,3}"
+_TIMING = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}(?:\s.*)?")
+_TAG = re.compile(r"<[^<>]*>")
+
+
+def read_transcript(path: str | Path, language: str = "en") -> Transcript:
+    """Read a transcript by the suffix of its file.
+
+    Raises
+    ------
+    ValueError : the file is not there, not of a known kind, empty, or not what its suffix says.
+    """
+    path = Path(path).expanduser()
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ValueError(
+            f"{path}: expected a transcript with a suffix out of {', '.join(SUFFIXES)}, "
+            f"found {path.suffix or 'none'}"
+        )
+    text = _read_text(path)
+    if suffix == ".txt":
+        segments = [Segment(line) for line in text.splitlines()]
+    elif suffix == ".json":
+        segments = _read_json(text, path)
+    else:
+        segments = _read_subtitles(text, path)
+    segments = [
+        Segment(" ".join(segment.text.split()), segment.start, segment.end)
+        for segment in segments
+        if segment.text.strip()
+    ]
+    if not segments:
+        raise ValueError(f"{path}: expected a transcript, found no words")
+    if all(segment.start is not None for segment in segments):
+        segments.sort(key=lambda segment: segment.start or 0.0)
+    return Transcript(tuple(segments), language)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such transcript") from None
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read: {error.strerror}") from error
+    encoding = "utf-8-sig"
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ValueError(
+            f"{path}, line {line}: expected UTF-8 text, found the byte "
+            f"0x{data[error.start]:02x}; save the file as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise ValueError(f"{path}: expected text, found binary data")
+    return text
+
+
+def _read_subtitles(text: str, path: Path) -> list[Segment]:
+    import pysubs2
+
+    timings = 0
+    for number, line in enumerate(text.splitlines(), 1):
+        if "-->" in line:
+            timings += 1
+            if not _TIMING.fullmatch(line):
+                raise ValueError(
+                    f"{path}, line {number}: expected times like 00:00:01,500 --> 00:00:04,000, "
+                    f"found {line.strip()[:60]!r}"
+                )
+    if not timings:
+        raise ValueError(f"{path}: expected subtitles with times (a line with -->), found none")
+    # The dialect of the times (comma or dot) decides, not the suffix: people rename files.
+    kind = "vtt" if text.lstrip().startswith("WEBVTT") else "srt"
+    try:
+        cues = pysubs2.SSAFile.from_string(text, format_=kind)
+    except Exception as error:  # the parser has no error of its own
+        raise ValueError(f"{path}: cannot be read as subtitles: {error}") from error
+    segments = []
+    for number, cue in enumerate(cues, 1):
+        words = html.unescape(_TAG.sub("", cue.plaintext))
+        segments.append(
+            _make_segment(words, cue.start / 1000, cue.end / 1000, f"{path}, cue {number}")
+        )
+    return segments
+
+
+def _read_json(text: str, path: Path) -> list[Segment]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(
+            f"{path}, line {error.lineno}: expected JSON, found an error: {error.msg}"
+        ) from error
+    if isinstance(content, dict):
+        for key in ("segments", "utterances"):
+            if key in content:
+                return _read_items(content[key], f"{path}, {key}")
+        if "words" in content:
+            return _join_words(_read_items(content["words"], f"{path}, words"))
+        if isinstance(content.get("text"), str):
+            return [Segment(line) for line in content["text"].splitlines()]
+        raise ValueError(
+            f'{path}: expected one of the keys "segments", "utterances", "words", "text", '
+            f"found {', '.join(map(repr, content)) or 'none'}"
+        )
+    segments = _read_items(content, str(path))
+    is_words = all(len(segment.text.split()) <= 1 for segment in segments)
+    return _join_words(segments) if is_words else segments
+
+
+def _read_items(items: Any, where: str) -> list[Segment]:
+    if not isinstance(items, list):
+        raise ValueError(f"{where}: expected a list, found {_name_type(items)}")
+    segments = []
+    for number, item in enumerate(items, 1):
+        place = f"{where}, item {number}"
+        if isinstance(item, str):
+            segments.append(Segment(item))
+            continue
+        if not isinstance(item, dict):
+            raise ValueError(
+                f"{place}: expected text or an object with text, found {_name_type(item)}"
+            )
+        text = item.get("text", item.get("word"))
+        if not isinstance(text, str):
+            raise ValueError(f'{place}: expected the key "text" (or "word") with a text')
+        segments.append(_make_segment(text, item.get("start"), item.get("end"), place))
+    return segments
+
+
+def _make_segment(text: str, start: Any, end: Any, place: str) -> Segment:
+    if start is None and end is None:
+        return Segment(text)
+    for name, value in (("start", start), ("end", end)):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise ValueError(
+                f"{place}: expected {name} in seconds, found "
+                f"{repr(value) if isinstance(value, str) else _name_type(value)}"
+            )
+        if not math.isfinite(value) or value < 0:
+            raise ValueError(f"{place}: expected {name} >= 0 seconds, found {value}")
+    if end < start:
+        raise ValueError(f"{place}: expected an end after the start {start} s, found {end} s")
+    return Segment(text, float(start), float(end))
+
+
+def _join_words(words: list[Segment]) -> list[Segment]:
+    """Words in a row to segments: cut at pauses, and where times begin or cease to be known."""
+    joined: list[Segment] = []
+    for word in words:
+        last = joined[-1] if joined else None
+        if last is None or (last.start is None) != (word.start is None):
+            joined.append(word)
+        elif last.end is None or word.start is None or word.end is None:
+            joined[-1] = Segment(f"{last.text} {word.text}")
+        elif last.end - PAUSE <= word.start <= last.end + PAUSE:
+            joined[-1] = Segment(f"{last.text} {word.text}", last.start, max(last.end, word.end))
+        else:
+            joined.append(word)
+    return joined
+
+
+def _name_type(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    names = {dict: "an object", list: "a list", str: "a text", bool: "true or false"}
+    return names.get(type(value), "a number")
