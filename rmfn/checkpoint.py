@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any, ClassVar, Literal
@@ -131,9 +131,7 @@ def save_checkpoint(
     ):
         raise CheckpointError(f"{folder} is there and is no checkpoint; it is left as it is")
     weights = save(_pack(ensemble))
-    manifest = Manifest(
-        **{**_shallow(manifest), "weights_sha256": hashlib.sha256(weights).hexdigest()}
-    )
+    manifest = replace(manifest, weights_sha256=hashlib.sha256(weights).hexdigest())
     folder.parent.mkdir(parents=True, exist_ok=True)
     fresh = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
@@ -226,10 +224,6 @@ def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
         model.load_state_dict(state)
         members.append(Fitted(model.eval(), tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"]))
     return Ensemble(scaler, tuple(members))
-
-
-def _shallow(manifest: Manifest) -> dict[str, Any]:
-    return {name: getattr(manifest, name) for name in manifest.__dataclass_fields__}
 
 
 def _finite(value: Any) -> Any:

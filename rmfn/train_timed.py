@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,11 @@ def train_timed(
 
     metrics, runs = _cross_validate(corpus, plan, progress)
     conformal = calibrate(runs.mean(0), corpus.labels, corpus.videos, plan.coverage)
+    # Few segments give infinite widths; the whole scale says the same.
+    scale = plan.label.high - plan.label.low
+    conformal = replace(
+        conformal, half_width=tuple(min(width, scale) for width in conformal.half_width)
+    )
     if with_dev:
         metrics["dev"] = _score_dev(corpus, plan, train, dev, progress)
     ensemble = fit_ensemble(

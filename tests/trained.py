@@ -1,0 +1,84 @@
+"""A made-up corpus of which the truth is known, and models of it, for several tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from extractors.types import Word, WordFeatures
+from pipeline.sequence import AlignedSequence
+from rmfn.checkpoint import Conformal, Label, Manifest
+from rmfn.data import fit_scaler
+from rmfn.model import RMFN, RMFNConfig
+from rmfn.train import Ensemble, Fitted
+
+COLUMNS = {"language": ("good", "bad", "other"), "acoustic": ("timing.duration",)}
+CONFIG = RMFNConfig(
+    {"language": 3, "acoustic": 1},
+    {"language": 8, "acoustic": 2},
+    fuse=6,
+    summary=5,
+    head=8,
+    attention_scale="mean1",
+)
+LANGUAGE = {"backend": "toy", "settings": {"layers": 1}, "weights": {"toy": "abc"}, "versions": {}}
+FEATURES = {
+    "language": [LANGUAGE],
+    "timing": {"backend": "timing", "settings": {"neighbours": 2}, "weights": {}, "versions": {}},
+}
+
+
+def make_corpus(
+    count: int, seed: int = 0, videos: int = 12
+) -> tuple[list[AlignedSequence], list[list[float]], list[str]]:
+    """Sentiment is the number of good words less the number of bad ones, from -3 to 3."""
+    random = np.random.default_rng(seed)
+    sequences, labels, names = [], [], []
+    for n in range(count):
+        words = int(random.integers(1, 7))
+        kind = random.choice(3, size=words, p=[0.3, 0.3, 0.4])
+        language = np.eye(3, dtype=np.float32)[kind] + random.normal(0, 0.05, (words, 3))
+        language = language.astype(np.float32)
+        timing = random.uniform(0.1, 0.6, (words, 1)).astype(np.float32)
+        cover = np.ones(words, np.float32)
+        sequences.append(
+            AlignedSequence(
+                f"s{n}",
+                tuple(Word("w", i * 0.5, i * 0.5 + 0.4, 1.0) for i in range(words)),
+                {
+                    "language": WordFeatures(language, cover, COLUMNS["language"]),
+                    "acoustic": WordFeatures(timing, cover, COLUMNS["acoustic"]),
+                },
+            )
+        )
+        labels.append([float(np.clip((kind == 0).sum() - (kind == 1).sum(), -3, 3))])
+        names.append(f"v{random.integers(videos)}")
+    return sequences, labels, names
+
+
+def make_untrained(members: int = 2, seed: int = 0) -> tuple[Manifest, Ensemble]:
+    """A checkpoint's contents with drawn weights: enough for all but what it predicts."""
+    sequences, _, _ = make_corpus(20)
+    models = []
+    for n in range(members):
+        torch.manual_seed(seed + n)
+        models.append(Fitted(RMFN(CONFIG).eval(), torch.tensor([0.2 * n]), torch.tensor([1.5 + n])))
+    manifest = Manifest(
+        name="toy",
+        trained_on="nothing",
+        labels=(Label("sentiment", -3.0, 3.0),),
+        config=CONFIG,
+        columns=COLUMNS,
+        members=members,
+        features=FEATURES,
+        conformal=Conformal(0.8, (1.25,), (0.79,), 100),
+        constants={"sentiment": {"mean": 0.1, "median": 0.0, "mode": 0.0}},
+        metrics={"cross-validation": {"corr": float("nan")}},
+    )
+    return manifest, Ensemble(fit_scaler(sequences, COLUMNS), tuple(models))
+
+
+def folder_bytes(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
