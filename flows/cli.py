@@ -10,6 +10,8 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +32,9 @@ exit status: 0 all went well; 1 a clip could not be processed; 2 the input canno
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
     options = _build_parser().parse_args(arguments)
-    _quieten()
     try:
-        return options.run(options)
+        with nullcontext() if options.debug else _only_our_words():
+            return options.run(options)
     except KeyboardInterrupt:
         _say("interrupted; finished stages are in the store, if one was named")
         return 130
@@ -270,11 +272,27 @@ def _write_json(path: str, record: Any) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _quieten() -> None:
-    """Keep the libraries' chatter off the screen; ours goes through `flows.display`."""
+@contextmanager
+def _only_our_words() -> Iterator[None]:
+    """Keep native libraries' chatter off the screen.
+
+    They write to descriptor 2 themselves, past Python; so the terminal is kept under another
+    descriptor for Python's stderr, and 2 leads nowhere. ``--debug`` shows everything.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("GLOG_minloglevel", "3")
+    sys.stderr.flush()
+    python, terminal = sys.stderr, os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, closefd=False)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(terminal, 2)
+        sys.stderr = python
+        os.close(terminal)
 
 
 def _say(line: str) -> None:

@@ -88,8 +88,7 @@ def predict_clip(
     processed = process_clip(path, made, said, None if store is None else Store(store), progress)
     progress("predict", None)
     from rmfn.predict import Predictor
-
-    from rmfn.predict_clip import predict_utterances, weigh_utterances
+    from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
 
     predictor = Predictor.load(find_model(model))
     predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
@@ -102,7 +101,7 @@ def predict_clip(
             "duration": processed.clip.duration,
         },
         "recipe": made.provenance,
-        "model": predictor.card,
+        "model": describe_model(predictor),
         "utterances": [
             {**span, "prediction": prediction}
             for span, prediction in zip(spans, predicted, strict=True)

@@ -1,0 +1,101 @@
+"""How long a 720p talking clip takes, cold and warm, against its stages one after another.
+
+    python -m benchmarks.end_to_end [--seconds 50] [--repeat 3]
+
+Every cold run is a fresh process, imports and model loading included. "Sequential" runs the very
+same stage functions one after another; the two kinds alternate, so that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def run_sequential(clip: str) -> dict[str, float]:
+    """One process, one stage after another: what overlapping has to beat."""
+    from flows.run import find_model, open_recipe
+    from pipeline.clip import open_clip
+    from pipeline.process import ClipRun, assemble, find_words, track_modality
+
+    run = ClipRun(open_clip(clip), open_recipe("embedded"))
+    tracks = {"visual": track_modality(run, "visual"), "acoustic": track_modality(run, "acoustic")}
+    processed = assemble(run, find_words(run), tracks)
+    started = time.perf_counter()
+    from rmfn.predict import Predictor
+    from rmfn.predict_clip import predict_utterances
+
+    predictor = Predictor.load(find_model(None))
+    predict_utterances(predictor, processed.sequence, processed.utterances)
+    return {**run.seconds, "predict": time.perf_counter() - started}
+
+
+def run_warm(clip: str) -> dict[str, float]:
+    """The second of two predictions in one process."""
+    from flows.run import predict_clip
+
+    predict_clip(clip)
+    started, cpu = time.perf_counter(), time.process_time()
+    record = predict_clip(clip)
+    wall = time.perf_counter() - started
+    return {**record["seconds"], "wall": wall, "cpu": time.process_time() - cpu}
+
+
+def time_process(*arguments: str) -> tuple[float, str]:
+    started = time.perf_counter()
+    done = subprocess.run([*arguments], capture_output=True, text=True, check=True, cwd=ROOT)
+    return time.perf_counter() - started, done.stdout
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=50.0)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--child", choices=("sequential", "warm"), help=argparse.SUPPRESS)
+    parser.add_argument("--clip", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        run = run_sequential if options.child == "sequential" else run_warm
+        print(json.dumps(run(options.clip)))
+        return
+    from benchmarks.made_clips import make_talk
+    from pipeline.clip import open_clip
+
+    with tempfile.TemporaryDirectory() as folder:
+        clip = str(make_talk(Path(folder) / "talk.mp4", options.seconds))
+        length = open_clip(clip).duration
+        me = (sys.executable, "-m", "benchmarks.end_to_end", "--clip", clip, "--child")
+        rmfn = (str(Path(sys.executable).parent / "rmfn"), "predict", clip, "--json", "-")
+        cold, sequential, stages = [], [], []
+        for _ in range(options.repeat):
+            cold.append(time_process(*rmfn)[0])
+            wall, printed = time_process(*me, "sequential")
+            sequential.append(wall)
+            stages.append(json.loads(printed.splitlines()[-1]))
+        warm = json.loads(time_process(*me, "warm")[1].splitlines()[-1])
+    print(f"clip: {length:.1f} s, 1280 x 720, 30 frames a second; {options.repeat} runs each")
+    print("\n| stage | cold, one after another [s] | warm, overlapped [s] |\n|---|---|---|")
+    for stage in stages[0]:
+        alone = statistics.median(run[stage] for run in stages)
+        print(f"| {stage} | {alone:.1f} | {warm.get(stage, float('nan')):.1f} |")
+    one, other = statistics.median(cold), statistics.median(sequential)
+    print(f"| whole process | {other:.1f} | |")
+    print(f"\ncold `rmfn predict`: {one:.1f} s = {one / other:.2f} of the sequential sum")
+    print(f"cold, runs: {[round(value, 1) for value in cold]}")
+    print(f"sequential, runs: {[round(value, 1) for value in sequential]}")
+    print(
+        f"warm: {warm['wall']:.1f} s = {length / warm['wall']:.2f} times faster than real time, "
+        f"{warm['cpu'] / length:.2f} CPU seconds a second"
+    )
+
+
+if __name__ == "__main__":
+    main()
