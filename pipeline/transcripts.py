@@ -107,6 +107,11 @@ def _read_subtitles(text: str, path: Path) -> list[Segment]:
         cues = pysubs2.SSAFile.from_string(text, format_=kind)
     except Exception as error:  # the parser has no error of its own
         raise ValueError(f"{path}: cannot be read as subtitles: {error}") from error
+    if len(cues) != timings:
+        raise ValueError(
+            f"{path}: expected {timings} cues (lines with -->), found only {len(cues)} that can be "
+            f"read; does one end before it starts?"
+        )
     segments = []
     for number, cue in enumerate(cues, 1):
         words = html.unescape(_TAG.sub("", cue.plaintext))
