@@ -131,6 +131,14 @@ def _warn_of_media(notes: Mapping[str, float | str]) -> list[str]:
         found.append(f"{broken} broken packets were left out")
     if (gaps := float(notes.get("audio_gap_seconds", 0))) > LONG_GAP:
         found.append(f"{gaps:.1f} s of sound are missing (taken as silence)")
+    overlap = float(notes.get("audio_overlap_seconds", 0))
+    if overlap > LONG_GAP:
+        found.append(
+            f"{overlap:.1f} s of sound claim a time that was already taken, and were cut: is this "
+            "several recordings in one file?"
+        )
+    if dropped := int(notes.get("frames_dropped", 0)):
+        found.append(f"{dropped} pictures were not later than the one before, and were left out")
     if (freeze := float(notes.get("longest_freeze", 0))) > LONG_FREEZE:
         found.append(f"the picture stands still for up to {freeze:.1f} s")
     return found
