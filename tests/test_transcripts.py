@@ -1,0 +1,141 @@
+"""Transcripts from files: what is read, and how what is wrong is said."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from extractors.types import Segment
+from pipeline.transcripts import read_transcript
+
+
+def write(folder, name, content):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def test_text_keeps_tokens_and_lines(tmp_path):
+    path = write(tmp_path, "a.txt", "Well,  I paid $5.50 —\n\nfor 'that'!\r\n")
+    transcript = read_transcript(path)
+    assert transcript.segments == (Segment("Well, I paid $5.50 —"), Segment("for 'that'!"))
+    assert transcript.tokens == ["Well,", "I", "paid", "$5.50", "—", "for", "'that'!"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_encodings_with_a_mark_are_known(tmp_path, encoding):
+    path = write(tmp_path, "a.txt", "naïve café".encode(encoding))
+    assert read_transcript(path).tokens == ["naïve", "café"]
+
+
+def test_srt(tmp_path):
+    text = (
+        "1\r\n00:00:01,000 --> 00:00:02,500\r\nHello <i>there</i>\r\nworld\r\n\r\n"
+        "2\r\n00:01:03,250 --> 00:01:04,000\r\n{\\an8}Tom &amp; Jerry\r\n"
+    )
+    segments = read_transcript(write(tmp_path, "a.srt", text)).segments
+    assert segments == (
+        Segment("Hello there world", 1.0, 2.5),
+        Segment("Tom & Jerry", 63.25, 64.0),
+    )
+
+
+def test_vtt(tmp_path):
+    text = (
+        "WEBVTT\n\nNOTE nothing\n\nfirst\n00:01.000 --> 00:02.500 align:start\n"
+        "<v Ann>Hello <00:01.500>there\n\n01:00:03.000 --> 01:00:04.000\nBye\n"
+    )
+    segments = read_transcript(write(tmp_path, "a.vtt", text)).segments
+    assert segments == (Segment("Hello there", 1.0, 2.5), Segment("Bye", 3603.0, 3604.0))
+
+
+def test_cues_out_of_order_are_sorted(tmp_path):
+    text = "1\n00:00:05,000 --> 00:00:06,000\nb\n\n2\n00:00:01,000 --> 00:00:02,000\na\n"
+    assert read_transcript(write(tmp_path, "a.srt", text)).tokens == ["a", "b"]
+
+
+def test_words_become_segments_at_pauses(tmp_path):
+    words = [
+        {"text": "a", "start": 0.0, "end": 0.4, "score": 0.9},
+        {"word": "b", "start": 0.6, "end": 1.0},
+        {"text": "c", "start": 1.6, "end": 2.0},
+    ]
+    path = write(tmp_path, "a.json", json.dumps({"words": words}))
+    assert read_transcript(path).segments == (Segment("a b", 0.0, 1.0), Segment("c", 1.6, 2.0))
+
+
+@pytest.mark.parametrize("key", ["segments", "utterances"])
+def test_segments_of_whisper_and_of_a_prediction(tmp_path, key):
+    content = {key: [{"text": " a b", "start": 1, "end": 2}, {"text": "c", "start": 3, "end": 4.5}]}
+    path = write(tmp_path, "a.json", json.dumps(content))
+    assert read_transcript(path).segments == (Segment("a b", 1.0, 2.0), Segment("c", 3.0, 4.5))
+
+
+@pytest.mark.parametrize("content", [["a", "b c"], {"text": "a\nb c"}, [{"text": "a b c"}]])
+def test_json_without_times(tmp_path, content):
+    transcript = read_transcript(write(tmp_path, "a.json", json.dumps(content)))
+    assert transcript.tokens == ["a", "b", "c"]
+    assert all(segment.start is None for segment in transcript.segments)
+
+
+times = st.tuples(st.integers(0, 10**7), st.integers(0, 10**5)).map(
+    lambda t: (t[0] / 1000, (t[0] + t[1]) / 1000)
+)
+texts = st.lists(st.from_regex(r"[A-Za-z0-9$%.,'!?é]{1,8}", fullmatch=True), min_size=1, max_size=6)
+
+
+@given(st.lists(st.tuples(times, texts), min_size=1, max_size=6))
+def test_what_is_written_as_srt_is_read_again(tmp_path_factory, cues):
+    cues = sorted(cues, key=lambda cue: cue[0][0])
+
+    def stamp(seconds):
+        ms = round(seconds * 1000)
+        return f"{ms // 3600000:02d}:{ms // 60000 % 60:02d}:{ms // 1000 % 60:02d},{ms % 1000:03d}"
+
+    text = "\n".join(
+        f"{n}\n{stamp(start)} --> {stamp(end)}\n{' '.join(words)}\n"
+        for n, ((start, end), words) in enumerate(cues, 1)
+    )
+    path = write(tmp_path_factory.mktemp("srt"), "a.srt", text)
+    expected = tuple(Segment(" ".join(words), *span) for span, words in cues)
+    assert read_transcript(path).segments == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.doc", "x", r"a\.doc: expected a transcript with a suffix out of \.txt.*found \.doc"),
+        ("a.txt", "", r"a\.txt: expected a transcript, found no words"),
+        ("a.txt", " \n\t", r"found no words"),
+        ("a.txt", b"fine\ncaf\xe9", r"a\.txt, line 2: expected UTF-8 text, found the byte 0xe9"),
+        ("a.txt", "hi\0", r"expected text, found binary data"),
+        ("a.srt", "just words", r"expected subtitles with times .* found none"),
+        ("a.srt", "1\n00:00:01 --> oops\nx\n", r"a\.srt, line 2: expected times like.*'00:00:01 -"),
+        ("a.srt", "1\n00:00:05,000 --> 00:00:01,000\nx\n", r"cue 1: expected an end after the st"),
+        ("a.vtt", "WEBVTT\n\n00:05.000 --> 00:01.000\nx\n", r"cue"),
+        ("a.json", "{", r"a\.json, line 1: expected JSON"),
+        ("a.json", '{"x": 1}', r"expected one of the keys .* found 'x'"),
+        ("a.json", "3", r"expected a list, found a number"),
+        ("a.json", "[3]", r"item 1: expected text or an object with text, found a number"),
+        ("a.json", '[{"start": 1}]', r'item 1: expected the key "text"'),
+        ("a.json", '[{"text": "a", "start": "1", "end": 2}]', r"expected start in seconds, found"),
+        ("a.json", '[{"text": "a", "start": 1}]', r"expected end in seconds, found nothing"),
+        ("a.json", '[{"text": "a", "start": -1, "end": 2}]', r"expected start >= 0 seconds"),
+        ("a.json", '[{"text": "a", "start": 2, "end": 1}]', r"expected an end after the start 2 s"),
+        ("a.json", '[{"text": "a", "start": NaN, "end": 1}]', r"expected start >= 0 seconds"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(tmp_path, name, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_transcript(write(tmp_path, name, content))
+
+
+def test_a_missing_file_and_a_folder_are_said(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.txt: no such transcript"):
+        read_transcript(tmp_path / "none.txt")
+    (tmp_path / "folder.txt").mkdir()
+    with pytest.raises(ValueError, match=r"folder\.txt: cannot be read"):
+        read_transcript(tmp_path / "folder.txt")
