@@ -73,8 +73,8 @@ CLIPS = (
     Clip(
         "neutral",
         (
-            "The movie is about a man who moves to the city.",
-            "He works in an office and lives with his brother.",
+            "The story takes place in London in the summer.",
+            "A man works in an office and lives with his brother.",
         ),
         *(0.0, 0.0, 0.0, 172.0, 1.03),
     ),
