@@ -168,14 +168,19 @@ def fit_ensemble(
     Parameters
     ----------
     labels : [n, outputs]
-    videos : [n]; a sixth of them is a member's validation set.
+    videos : [n]; a sixth of them, or one if they are few, is a member's validation set.
     on_epoch : called with the member's place and the epoch.
+
+    Raises
+    ------
+    DatasetError : there is only one video.
     """
     scaler = fit_scaler(sequences, columns)
     examples = [scaler(sequence, row) for sequence, row in zip(sequences, labels, strict=True)]
     members, held_out = [], []
+    parts = max(2, min(VALIDATION_PARTS, len(set(videos))))
     for place, seed in enumerate(seeds):
-        inside = split_videos(videos, VALIDATION_PARTS, seed)[0]
+        inside = split_videos(videos, parts, seed)[0]
         outside = sorted(set(range(len(videos))) - set(inside))
         members.append(
             fit(

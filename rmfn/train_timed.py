@@ -20,6 +20,7 @@ from rmfn.metrics import find_constants, score_constants
 from rmfn.model import RMFNConfig
 from rmfn.train import Epoch, TrainSettings, fit_ensemble
 
+MEASURED = "## Measured"  # the heading of the part of a model card that is written here
 SENTIMENT = Label("sentiment", -3.0, 3.0)
 
 
@@ -45,11 +46,16 @@ class TimedPlan:
     model: dict[str, Any] = field(
         default_factory=lambda: {
             "attention_scale": "mean1",
-            "dropout": 0.3,
-            "input_dropout": 0.3,
+            "forget_bias": 1.0,
+            "dropout": 0.5,
+            "input_dropout": 0.5,
         }
     )
-    settings: TrainSettings = field(default_factory=TrainSettings)
+    settings: TrainSettings = field(
+        default_factory=lambda: TrainSettings(
+            epochs=16, patience=4, batch=64, lr=2e-3, weight_decay=0.1
+        )
+    )
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     folds: int = 5
     coverage: float = 0.8
@@ -95,7 +101,8 @@ def train_timed(
         left out.
     out : the checkpoint's folder; it also becomes the name.
     trained_on : a line for people, by default what the file says of itself.
-    card : a model card; the measured numbers are put after it.
+    card : a model card; the measured numbers are put after it, in the place of any it has, so that
+        a checkpoint's own README serves.
 
     Returns
     -------
@@ -153,7 +160,10 @@ def train_timed(
         metrics=metrics,
         versions={package: version(package) for package in ("torch", "transformers", "rmfn")},
     )
-    return save_checkpoint(manifest, ensemble, out, card + "\n" + describe(manifest))
+    text = card.split(MEASURED)[0].rstrip()
+    return save_checkpoint(
+        manifest, ensemble, out, f"{text}\n\n{describe(manifest)}" if text else describe(manifest)
+    )
 
 
 def cross_validate_timed(
@@ -171,7 +181,7 @@ def cross_validate_timed(
 
 def describe(manifest: Manifest) -> str:
     """The measured numbers as Markdown."""
-    lines = ["## Measured", ""]
+    lines = [MEASURED, ""]
     for label, where in ((label, where) for label in manifest.labels for where in manifest.metrics):
         found = manifest.metrics[where]
         seeds = found["seeds"]

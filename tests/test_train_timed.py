@@ -1,0 +1,129 @@
+"""From a file of timed transcripts to a folder that predicts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from extractors.types import Word
+from extractors.word_timing import WordTiming
+from pipeline.errors import DatasetError
+from rmfn.corpora import LabelledSegment, make_sequences
+from rmfn.evaluate import evaluate_timed
+from rmfn.predict import Predictor
+from rmfn.train import TrainSettings
+from rmfn.train_timed import TimedPlan, cross_validate_timed, describe, train_timed
+
+PLAN = TimedPlan(
+    hidden={"language": 6, "acoustic": 2},
+    model={"fuse": 4, "summary": 4, "head": 6, "attention_scale": "mean1"},
+    settings=TrainSettings(epochs=4, batch=8, lr=0.01),
+    seeds=(0, 1),
+    folds=2,
+)
+VECTORS = {"good": (2.0, 0.0), "bad": (-2.0, 0.0), "film": (0.0, 1.0)}
+
+
+class Toy:
+    """A language backend of three words."""
+
+    names = ("toy.0", "toy.1")
+
+    def __init__(self, path: str | None = None, layers: int = 1):
+        pass
+
+    def __call__(self, utterances):
+        return [np.array([VECTORS[t] for t in tokens], np.float32) for tokens in utterances]
+
+
+@pytest.fixture(autouse=True)
+def toy_language(monkeypatch):
+    monkeypatch.setattr("extractors.language_minilm.MiniLM.__call__", Toy.__call__)
+    monkeypatch.setattr("extractors.language_minilm.MiniLM.names", Toy.names)
+
+
+@pytest.fixture
+def timed(tmp_path):
+    random = np.random.default_rng(0)
+    lines = []
+    for n in range(90):
+        tokens = random.choice(list(VECTORS), size=random.integers(1, 5)).tolist()
+        label = float(np.clip(tokens.count("good") - tokens.count("bad"), -3, 3))
+        video = n % 12
+        lines.append(
+            {
+                "id": f"s{n}",
+                "vid": f"v{video}",
+                "split": "dev" if video > 8 else "test" if video == 0 else "train",
+                "label": label,
+                "words": ["sp", *tokens],
+                "w_start": [0.4 * i for i in range(len(tokens) + 1)],
+                "w_end": [0.4 * (i + 1) for i in range(len(tokens) + 1)],
+            }
+        )
+    path = tmp_path / "toy.jsonl"
+    path.write_text("\n".join(json.dumps(line) for line in lines))
+    return path
+
+
+def test_a_file_becomes_a_folder_that_predicts(timed, tmp_path):
+    seen = []
+    manifest = train_timed(
+        timed, tmp_path / "toy", PLAN, card="# Toy\n\n## Measured\nold", on_progress=seen.append
+    )
+    assert manifest.name == "toy"
+    assert manifest.members == 2
+    assert "v0" not in manifest.splits["train"]  # the split test is not learned from
+    assert manifest.columns == {"language": Toy.names, "acoustic": WordTiming().names}
+    # cross-validation 2 x 2, dev 2, all 2: told in order, to the last
+    assert {p.runs for p in seen} == {8}
+    assert [p.run for p in seen] == sorted(p.run for p in seen)
+    assert seen[-1].run == 7
+    assert [p.what for p in seen if p.epoch.number == 1] == [
+        *["cross-validation"] * 4,
+        *["train, for dev"] * 2,
+        *["all"] * 2,
+    ]
+    assert manifest.metrics["cross-validation"]["n"] + 8 == 90
+    assert manifest.metrics["dev"]["n"] == 21
+    assert 0 < manifest.conformal.half_width[0] <= 6
+    card = (tmp_path / "toy" / "README.md").read_text()
+    assert card == "# Toy\n\n" + describe(manifest)
+    assert "constant: median" in card
+
+    predictor = Predictor.load(tmp_path / "toy")
+    words = tuple(Word(t, 0.4 * i, 0.4 * i + 0.4, 1.0) for i, t in enumerate(["good", "film"]))
+    segment = LabelledSegment("x", "v", words)
+    (sequence,) = make_sequences([segment], [Toy()], WordTiming())
+    found = predictor(sequence)["sentiment"]
+    assert -3 <= found.low <= found.value <= found.high <= 3
+
+    report = evaluate_timed(tmp_path / "toy", timed, draws=5)["sentiment"]
+    assert report["n"] == 90
+    assert report["covered"] > 0.5
+
+
+def test_only_cross_validation(timed):
+    found = cross_validate_timed(timed, PLAN)
+    assert found["sentiment"]["n"] == 82
+    assert len(found["sentiment"]["seeds"]["mae"]) == 2  # mean and deviation
+
+
+def test_labels_must_be_there_and_on_the_scale(timed, tmp_path):
+    lines = timed.read_text().splitlines()
+    row = json.loads(lines[1])
+    timed.write_text("\n".join([json.dumps({**row, "label": 5}), *lines[2:]]))
+    with pytest.raises(DatasetError, match=r"'s1' has the label 5.0, expected -3.0 to 3.0"):
+        train_timed(timed, tmp_path / "m", PLAN)
+    timed.write_text("\n".join([json.dumps({**row, "label": None}), *lines[2:]]))
+    with pytest.raises(DatasetError, match="'s1' has no label to learn from"):
+        train_timed(timed, tmp_path / "m", PLAN)
+    assert not (tmp_path / "m").exists()
+
+
+def test_too_few_videos_are_said(timed, tmp_path):
+    timed.write_text("\n".join(timed.read_text().splitlines()[1:2]))
+    with pytest.raises(DatasetError, match="1 videos cannot be split into 2 parts"):
+        train_timed(timed, tmp_path / "m", PLAN)
