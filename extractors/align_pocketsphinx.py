@@ -22,17 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.boundaries import refine_boundaries
-from extractors.pronounce import Pronunciation, look_up, pronounce
+from extractors.pronounce import Pronunciation, pronounce
+from extractors.sphinx_decoder import ANALYSIS, FRAME, RATE, STATES, Decoder
 from extractors.types import Audio, Transcript, Word
-from extractors.weights import locate_weights
 
-RATE = 16000  # Hz, of the acoustic model
-FRAME = 0.010  # s, its hop
-ANALYSIS = 0.025625  # s, its window
 # Frame i looks at [i * FRAME, i * FRAME + ANALYSIS) and speaks for its middle; the boundary between
 # the frames i-1 and i lies halfway between their middles.
 EDGE = ANALYSIS / 2 - FRAME / 2
-STATES = 3  # emitting states of a phone: it lasts at least that many frames
 
 # Goodness of pronunciation (Witt & Young, "Phone-level pronunciation scoring and assessment for
 # interactive language learning", Speech Communication 30, 2000): the log likelihood of the frames
@@ -40,7 +36,6 @@ STATES = 3  # emitting states of a phone: it lasts at least that many frames
 # word was said, around -7.5 where it was not; the logistic function makes 0..1 of it.
 GOODNESS_MIDDLE = -4.0  # nats a frame: as far from said as from not said
 GOODNESS_SCALE = 1.0
-SCORE_UNIT = 1024  # the searches report scores shifted right by 10 bits (SENSCR_SHIFT)
 
 WORDS_A_SECOND = 6.0  # nobody speaks faster for long
 UNSURE_TAIL = 4  # words before a cut that a coarse pass hands on to the next window
@@ -116,17 +111,17 @@ class Sphinx:
         return threading.Lock()
 
     @cached_property
-    def _search(self) -> _Decoder:
+    def _search(self) -> Decoder:
         """Finds the times."""
         # Wider than usual: the usual beams lose the words in noise and in badly kept rough times.
-        return _Decoder(beam=1e-200, pbeam=1e-200, wbeam=1e-200)
+        return Decoder(beam=1e-200, pbeam=1e-200, wbeam=1e-200)
 
     @cached_property
-    def _judge(self) -> _Decoder:
+    def _judge(self) -> Decoder:
         """Scores, and finds the times where the search lost its way: it never prunes."""
         # The scores of two searches can be compared only if both weigh all senones in every frame.
         # One Gaussian a codebook is enough for that, and four times as fast.
-        return _Decoder(compallsen=True, topn=1, beam=0.0, pbeam=0.0, wbeam=0.0)
+        return Decoder(compallsen=True, topn=1, beam=0.0, pbeam=0.0, wbeam=0.0)
 
     def _align(
         self, samples: NDArray[np.float32], said: Sequence[Pronunciation], stretch: _Stretch
@@ -148,7 +143,8 @@ class Sphinx:
             return result
         loop = self._judge.follow_phones(late)
         later = np.array(self._search.align(late, words) or judged)[:, :2] * FRAME - shift / RATE
-        edges = np.array(self._search.align(bit, words) or judged)[:, :2] * FRAME
+        found = self._search.align(bit, words)
+        edges = np.array(found)[:, :2] * FRAME if found else later
         edges = np.where(np.abs(edges - later) <= 2 * FRAME, (edges + later) / 2, edges) + EDGE
         edges = np.clip(edges, 0, len(bit) / RATE) + first / RATE
         for index, (start, end), (begin, stop, fit) in zip(spoken, edges, judged, strict=True):
@@ -162,124 +158,36 @@ class Sphinx:
         """Cut a stretch that is too long into ones that are not, from left to right.
 
         Each step offers a window of sound more words than it can hold, lets the search take as
-        many as fit, and trusts all but the last few. A step that finds nothing gives the window its
-        share of the words, so that what follows can recover.
+        many as fit, and trusts all but the last few. A window with hardly any words (music, a long
+        pause) grows. A step that finds nothing gives the window its share of the words, so that
+        what follows can recover.
         """
-        parts = []
-        first, start = stretch.first, stretch.start
-        while stretch.end - start > self.window and first < stretch.last:
-            cut = _quietest(samples, start + self.window / 2, start + 0.75 * self.window)
-            offered = [i for i in range(first, stretch.last) if said[i].variants][
-                : int(WORDS_A_SECOND * (cut - start))
-            ]
+        parts: list[_Stretch] = []
+        first, start, reach = stretch.first, stretch.start, self.window
+        while stretch.end - start > reach and first < stretch.last:
+            cut = _quietest(samples, start + reach / 2, start + 0.75 * reach)
             bit = samples[round(start * RATE) : round(cut * RATE)]
-            found = self._search.align(bit, [said[i] for i in offered], open_end=True) or []
-            kept = len(found) - UNSURE_TAIL
-            if kept > 0 and kept < len(offered):
-                last = offered[kept]
-                gap = (found[kept - 1][1] + found[kept][0]) / 2
-                middle = start + gap * FRAME + EDGE
-            elif kept == len(offered):
-                break
-            else:
+            left = [i for i in range(first, stretch.last) if said[i].variants]
+            offered = left[: int(WORDS_A_SECOND * (cut - start))]
+            found = self._search.align(bit, [said[i] for i in offered], open_end=True)
+            if found is None:
                 share = (cut - start) / (stretch.end - start)
-                last = first + max(1, round(share * (stretch.last - first)))
-                middle = cut
+                last, middle = first + max(1, round(share * (stretch.last - first))), cut
+            elif len(found) == len(left):
+                end = min(stretch.end, start + found[-1][1] * FRAME + EDGE + self.pad)
+                return [*parts, _Stretch(first, stretch.last, start, end)]
+            elif len(found) <= UNSURE_TAIL:
+                reach *= 2
+                continue
+            else:
+                kept = len(found) - UNSURE_TAIL
+                last = offered[kept]
+                middle = start + (found[kept - 1][1] + found[kept][0]) / 2 * FRAME + EDGE
             parts.append(_Stretch(first, last, start, middle))
-            first, start = last, middle
+            first, start, reach = last, middle, self.window
         if first < stretch.last:
             parts.append(_Stretch(first, stretch.last, start, stretch.end))
         return parts
-
-
-class _Decoder:
-    """pocketsphinx, its dictionary extended as words come."""
-
-    def __init__(self, **settings: Any) -> None:
-        from pocketsphinx import Decoder
-
-        folder = locate_weights("sphinx-en-us")
-        self._decoder = Decoder(
-            hmm=str(folder / "en-us"),
-            dict=str(folder / "cmudict-en-us.dict"),
-            lm=None,
-            loglevel="FATAL",
-            # The lattice that a second best-path search would build loses last words.
-            bestpath=False,
-            **settings,
-        )
-        self._names: dict[tuple[tuple[str, ...], ...], str] = {}
-        self._decoder.add_allphone_file("phones", None)
-
-    def align(
-        self, samples: NDArray[np.float32], words: Sequence[Pronunciation], open_end: bool = False
-    ) -> list[tuple[int, int, float]] | None:
-        """First frame, frame after the last, and log likelihood (nats) of each word.
-
-        Parameters
-        ----------
-        samples : float32 [n] at ``RATE``.
-        words : all are spoken.
-        open_end : the sound may end after any of the words; what comes later is not returned.
-
-        Returns
-        -------
-        One triple a word; None if the search lost its way.
-        """
-        names = [self._name(word) for word in words]
-        if open_end:
-            count = len(names)
-            arcs: list[tuple] = [(i, i + 1, 1.0, name) for i, name in enumerate(names)]
-            arcs += [(i, count, 1.0) for i in range(1, count)]
-            self._decoder.add_fsg("open", self._decoder.create_fsg("open", 0, count, arcs))
-            self._decoder.activate_search("open")
-        else:
-            self._decoder.set_align_text(" ".join(names))
-        segments = self._run(samples)
-        found = [
-            (s.start_frame, s.end_frame + 1, _log(s.ascore))
-            for s in segments
-            if s.word[0] not in "<[("
-        ]
-        if open_end:
-            self._decoder.activate_search("phones")
-            self._decoder.remove_search("open")
-        # A search that never reached the last word reports the words it got to.
-        return found if open_end or len(found) == len(names) else None
-
-    def follow_phones(self, samples: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Log likelihood (nats) of each frame on the best path through a free loop of phones."""
-        self._decoder.activate_search("phones")
-        segments = self._run(samples)
-        likelihood = np.zeros(self._decoder.n_frames() + 1)
-        for segment in segments:
-            frames = slice(segment.start_frame, segment.end_frame + 1)
-            count = segment.end_frame + 1 - segment.start_frame
-            likelihood[frames] = _log(segment.ascore) / count
-        return likelihood
-
-    def _run(self, samples: NDArray[np.float32]) -> list[Any]:
-        pcm = (samples * 32767).astype(np.int16).tobytes()
-        self._decoder.start_utt()
-        self._decoder.process_raw(pcm, full_utt=True)
-        try:
-            self._decoder.end_utt()
-        except RuntimeError:  # no path survived the beam
-            return []
-        segments = self._decoder.seg()
-        return list(segments) if segments is not None else []
-
-    def _name(self, word: Pronunciation) -> str:
-        """The dictionary's name for it, or a new one under which its phones are added."""
-        if len(word.spoken) == 1 and tuple(look_up(word.spoken[0])) == word.variants:
-            return word.spoken[0]
-        if word.variants not in self._names:
-            name = f"token{len(self._names)}"
-            for number, phones in enumerate(word.variants, 1):
-                variant = name if number == 1 else f"{name}({number})"
-                self._decoder.add_word(variant, " ".join(phones), update=False)
-            self._names[word.variants] = name
-        return self._names[word.variants]
 
 
 def _prepare(audio: Audio) -> NDArray[np.float32]:
@@ -392,8 +300,3 @@ def _settle(spans: Sequence[tuple[float, float]], duration: float) -> list[tuple
 
 def _to_score(goodness: float) -> float:
     return 1 / (1 + math.exp(min(700.0, (GOODNESS_MIDDLE - goodness) / GOODNESS_SCALE)))
-
-
-def _log(likelihood: float) -> float:
-    """A segment's likelihood as pocketsphinx gives it -> nats."""
-    return SCORE_UNIT * math.log(likelihood) if likelihood > 0 else -math.inf

@@ -3,7 +3,7 @@
 A hidden Markov model places a boundary on its 10 ms grid and where its phone models meet, which is
 10-15 ms away from where a person would put the cursor. People cut where the spectrum changes, so
 each boundary is moved, within the spread of the model's own error, to the moment at which the
-spectra of the 20 ms before and the 20 ms after differ most (the spectral-variation function of
+spectra of the 10 ms before and the 10 ms after differ most (the spectral-variation function of
 Brugnara, Falavigna & Omologo, "Automatic segmentation and labeling of speech based on hidden Markov
 models", Speech Communication 12, 1993).
 """
@@ -15,9 +15,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-WINDOW = 0.020  # s, of one short-time spectrum
+WINDOW = 0.005  # s, of one short-time spectrum; a change is seen no sharper than that
 HOP = 0.001  # s
-SIDE = 0.020  # s on either side of a boundary whose mean spectra are compared
+SIDE = 0.010  # s on either side of a boundary whose mean spectra are compared
 SPREAD = 0.010  # s, standard deviation of the aligner's error: one of its frames
 REACH = 3 * SPREAD
 BANDS = 26
@@ -86,7 +86,7 @@ def _band_powers(frames: NDArray[np.float32], rate: int) -> NDArray[np.float64]:
 def _loudest(samples: NDArray[np.float32], rate: int) -> float:
     """The largest band power of the whole sound, from windows side by side."""
     length = round(WINDOW * rate)
-    block = 1000 * length  # 20 s at a time, so that an hour needs no more memory than a minute
+    block = 4000 * length  # 20 s at a time, so that an hour needs no more memory than a minute
     loudest = 0.0
     for first in range(0, len(samples) - length + 1, block):
         bit = samples[first : first + block]
