@@ -85,8 +85,8 @@ def test_a_short_miss_is_bridged_and_a_long_one_is_not():
     assert len(follow(shown * 10 + hidden * 20 + shown * 10)) == 2
 
 
-def test_a_face_that_suddenly_doubles_in_size_is_not_linked():
-    assert len(follow([[face(0, 100, size=40)]] * 5 + [[face(0, 100, size=80)]] * 5)) == 2
+def test_a_face_that_suddenly_grows_is_not_linked():
+    assert len(follow([[face(0, 100, size=40)]] * 5 + [[face(0, 100, size=64)]] * 5)) == 2
 
 
 def test_two_in_the_picture_together_are_two_even_if_they_look_alike():
@@ -110,9 +110,10 @@ def test_the_one_who_speaks_is_the_speaker():
 
 
 def test_of_two_who_speak_the_bigger_is_the_speaker():
-    frames = [[face(0, 150, 60, talk(i)), face(1, 400, 40, talk(i))] for i in range(50)]
-    persons = join_tracks(follow(frames))
-    assert whose(persons[choose_speaker(persons)][0]) == {0}
+    for sizes in ((60, 40), (40, 60)):
+        frames = [[face(p, 150 + 250 * p, sizes[p], talk(i)) for p in (0, 1)] for i in range(50)]
+        persons = join_tracks(follow(frames))
+        assert whose(persons[choose_speaker(persons)][0]) == {int(np.argmax(sizes))}
 
 
 def test_a_silent_face_that_fills_the_clip_wins_over_one_that_chatters_by():
@@ -137,11 +138,9 @@ def test_a_face_reported_twice_counts_once():
 
 
 def test_jitter_is_not_speech():
-    """Noise that flips every frame is smoothed; opening and closing at 4 Hz is not."""
-    rng = np.random.default_rng(2)
+    """Noise that flips every frame moves more in all, but is smoothed; syllables at 4 Hz stay."""
     frames = [
-        [face(0, 150, mouth=0.1 + 0.03 * rng.choice([-1, 1])), face(1, 400, mouth=talk(i))]
-        for i in range(60)
+        [face(0, 150, mouth=0.1 + 0.09 * (-1) ** i), face(1, 400, mouth=talk(i))] for i in range(60)
     ]
     persons = join_tracks(follow(frames))
     assert whose(persons[choose_speaker(persons)][0]) == {1}
