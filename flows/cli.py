@@ -86,7 +86,7 @@ def _predict(options: argparse.Namespace) -> int:
         return 0
     show_prediction(record, record["model"].get("scales", {}))
     if options.json:
-        _write_json(options.json, record)
+        write_json(options.json, record)
         results.print(f"written: {options.json}")
     if options.store:
         results.print(f"features kept in: {options.store}")
@@ -109,7 +109,7 @@ def _align(options: argparse.Namespace) -> int:
         return 0
     show_words(record["words"])
     if options.json:
-        _write_json(options.json, record)
+        write_json(options.json, record)
         results.print(f"written: {options.json}")
     return 0
 
@@ -155,7 +155,7 @@ def _extract(options: argparse.Namespace) -> int:
     show_rows(f"{len(records)} clips", records)
     results.print(f"features kept in: {options.store}")
     if options.json:
-        _write_json(options.json, {"clips": records})
+        write_json(options.json, {"clips": records})
     return int(any(record["status"] == "failed" for record in records))
 
 
@@ -170,7 +170,7 @@ def _doctor(options: argparse.Namespace) -> int:
     else:
         show_rows(f"recipe {options.recipe}", lines)
         if options.json:
-            _write_json(options.json, lines)
+            write_json(options.json, lines)
     return 0 if all(line["state"] == "ok" for line in lines) else 1
 
 
@@ -260,7 +260,7 @@ def _build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _write_json(path: str, record: Any) -> None:
+def write_json(path: str, record: Any) -> None:
     """Whole or not at all."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +14,8 @@ from rich.text import Text
 
 # Progress and warnings go to stderr, so that stdout holds results only.
 screen = Console(stderr=True, highlight=False)
-results = Console(highlight=False)
+# A file or a pipe has no width of its own: what a wide terminal shows.
+results = Console(highlight=False, width=None if sys.stdout.isatty() else 110)
 
 BAR = 21
 

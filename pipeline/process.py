@@ -264,13 +264,10 @@ def assemble(
 
 def _observed_rows(backend: Any, utterances: list[list[Any]]) -> WordFeatures:
     """Rows of a word-level backend; a word is covered where any of its values is there."""
-    values = (
-        np.concatenate(backend(utterances)) if utterances else np.empty((0, len(backend.names)))
-    )
-    observed = np.isfinite(values).any(axis=1)
-    return WordFeatures(
-        values.astype(np.float32), observed.astype(np.float32), tuple(backend.names)
-    )
+    names = tuple(backend.names)
+    values = np.concatenate([np.empty((0, len(names)), np.float32), *backend(utterances)])
+    observed = np.asarray(np.isfinite(values).any(axis=1), np.float32)
+    return WordFeatures(values, observed, names)
 
 
 def _missing_rows(count: int, names: tuple[str, ...]) -> WordFeatures:
