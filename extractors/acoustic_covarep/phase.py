@@ -131,8 +131,8 @@ def by_count(count: IntArray) -> Iterator[tuple[int, IntArray]]:
     """Frames with the same number of harmonics."""
     order = np.argsort(count, kind="stable")
     values, starts = np.unique(count[order], return_index=True)
-    for value, frames in zip(values, np.split(order, starts[1:]), strict=True):
-        yield int(value), frames
+    for value, first, last in zip(values, starts, [*starts[1:], len(order)], strict=False):
+        yield int(value), order[first:last]
 
 
 def fit_rd(harmonics: Harmonics, *, v142_sign: bool = False) -> tuple[FloatArray, FloatArray]:

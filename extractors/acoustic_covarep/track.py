@@ -202,7 +202,9 @@ def measure_pulses(recording: Recording, instants: IntArray) -> tuple[Knots, Kno
         if len(instants) < 2 or not len(here):
             continue
         opening = here[0] == 0
-        start = 0 if opening else max(0, int(instants[here[0]]) - margin)
+        # The first pulse of a file starts with the file.
+        before = int(glottal.LONGEST_PERIOD * RATE) + 1 if opening else margin
+        start = max(0, int(instants[here[0]]) - before)
         stop = min(n, int(instants[here[-1]]) + margin)
         flow, derivative = glottal.glottal_flow(
             recording.samples, instants, RATE, start, stop, recording.sign
