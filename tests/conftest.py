@@ -61,7 +61,7 @@ def serve(home: Path) -> Iterator[Served]:
     log = home / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["python", "-m", "flows.deployments"],
+            ["rmfn", "serve"],
             cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,

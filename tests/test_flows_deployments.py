@@ -75,7 +75,7 @@ def test_command_as_typed_predicts(prefect_api: Served) -> None:
         made = client.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id]))
         )
-    artifacts = {artifact.key: artifact for artifact in made if artifact.type != "result"}
+    artifacts = {artifact.key: artifact for artifact in made if artifact.key}
     assert artifacts.keys() == {"predict-video-utterances", "predict-video-quality"}
     rows = json.loads(artifacts["predict-video-utterances"].data)
     assert [row["text"] for row in rows] == [each["text"] for each in result["utterances"]]
