@@ -158,9 +158,9 @@ class Sphinx:
         """Cut a stretch that is too long into ones that are not, from left to right.
 
         Each step offers a window of sound more words than it can hold, lets the search take as
-        many as fit, and trusts all but the last few. A window with hardly any words (music, a long
-        pause) grows. A step that finds nothing gives the window its share of the words, so that
-        what follows can recover.
+        many as fit, and trusts all but the last few. A window without words (music, a long pause)
+        is passed over, one with hardly any grows. A step that loses its way gives the window its
+        share of the words, so that what follows can recover.
         """
         parts: list[_Stretch] = []
         first, start, reach = stretch.first, stretch.start, self.window
@@ -176,6 +176,9 @@ class Sphinx:
             elif len(found) == len(left):
                 end = min(stretch.end, start + found[-1][1] * FRAME + EDGE + self.pad)
                 return [*parts, _Stretch(first, stretch.last, start, end)]
+            elif not found:
+                start = cut
+                continue
             elif len(found) <= UNSURE_TAIL:
                 reach *= 2
                 continue

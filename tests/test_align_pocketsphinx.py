@@ -197,7 +197,9 @@ def test_a_long_text_without_times_is_followed():
     pieces, truth, tokens, now = [], [], [], 0.0
     for number in range(30):
         audio, begins = speak(texts[number % 3])
-        gap = rng.normal(0, 1e-4, int(rng.uniform(0, 2.5) * audio.rate)).astype(np.float32)
+        # Short pauses, but half a minute of loud noise at first and later half a minute of nothing.
+        seconds, loudness = {0: (35, 0.05), 20: (30, 0.0)}.get(number, (rng.uniform(0, 2.5), 1e-4))
+        gap = rng.normal(0, loudness, int(seconds * audio.rate)).astype(np.float32)
         now += len(gap) / audio.rate
         truth += list(now + begins)
         tokens += texts[number % 3].split()
