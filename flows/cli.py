@@ -15,6 +15,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from flows.records import to_json, write_json
+
 EPILOG = """\
 examples:
   rmfn predict talk.mp4                            a prediction for one video
@@ -82,7 +84,7 @@ def _predict(options: argparse.Namespace) -> int:
             progress=progress,
         )
     if options.json == "-":
-        print(json.dumps(record, indent=1, allow_nan=False))
+        print(to_json(record))
         return 0
     show_prediction(record, record["model"].get("scales", {}))
     if options.json:
@@ -105,7 +107,7 @@ def _align(options: argparse.Namespace) -> int:
         words = find_words(run)
     record = {"words": [describe_word(word) for word in words]}
     if options.json == "-":
-        print(json.dumps(record, indent=1))
+        print(to_json(record))
         return 0
     show_words(record["words"])
     if options.json:
@@ -166,7 +168,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
     lines = examine(open_recipe(options.recipe))
     if options.json == "-":
-        print(json.dumps(lines, indent=1))
+        print(to_json(lines))
     else:
         show_rows(f"recipe {options.recipe}", lines)
         if options.json:
@@ -258,18 +260,6 @@ def _build_parser() -> argparse.ArgumentParser:
         "--limit", type=int, default=1, metavar="N", help="flow runs at a time (default: 1)"
     )
     return parser
-
-
-def write_json(path: str, record: Any) -> None:
-    """Whole or not at all."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        draft.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -88,11 +87,11 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _show_report(title: str, report: dict[str, Any], file: str | None) -> int:
-    from flows.cli import write_json
     from flows.display import results, show_rows
+    from flows.records import to_json, write_json
 
     if file == "-":
-        print(json.dumps(finite(report), indent=1))
+        print(to_json(report))
         return 0
     rows = []
     for label, found in report.items():
@@ -113,7 +112,7 @@ def _show_report(title: str, report: dict[str, Any], file: str | None) -> int:
             rows.append({"": f"  constant {name}", **_columns(constant)})
     show_rows(title, rows)
     if file:
-        write_json(file, finite(report))
+        write_json(file, report)
         results.print(f"written: {file}")
     return 0
 
@@ -122,15 +121,6 @@ def _columns(found: dict[str, Any]) -> dict[str, Any]:
     return {
         name: None if found.get(name) != found.get(name) else found.get(name) for name in METRICS
     }
-
-
-def finite(value: Any) -> Any:
-    """JSON has no NaN: what is undefined (a constant's correlation) becomes null."""
-    if isinstance(value, dict):
-        return {key: finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    return None if isinstance(value, float) and value != value else value
 
 
 @contextmanager

@@ -1,0 +1,36 @@
+"""Results as JSON files that any reader takes."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+def to_json(record: Any) -> str:
+    """Indented JSON. It has no NaN: what is undefined (a constant's correlation) becomes null."""
+    return json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False)
+
+
+def write_json(path: str | Path, record: Any) -> None:
+    """Write a record, whole or not at all."""
+    target = Path(path)
+    text = to_json(record)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draft = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        draft.write_text(text + "\n", encoding="utf-8")
+        os.replace(draft, target)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float) and not abs(value) < float("inf"):
+        return None
+    return value
