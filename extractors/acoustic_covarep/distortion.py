@@ -21,6 +21,7 @@ MEANS, DEVIATIONS = 25, 13  # columns of HMPDM, HMPDD
 MEAN_FRAMES, TREND_FRAMES = 25, 9  # lengths of the smoothers
 REACH = MEAN_FRAMES - 1  # frames on either side that a result depends on
 SMALLEST = 0.001  # deviation (rad); what lies below is rounding
+BINS = 64  # bins worked on at a time: more leave the cache
 RANDOM_FRAMES = 256  # frames whose random phases are drawn at a time
 
 
@@ -157,11 +158,15 @@ def mean_groups() -> FloatArray:
 
 def mean_distortion(cosine: FloatArray, sine: FloatArray) -> FloatArray:
     """HMPDM [T, 25] radians: circular means of the smoothed distortion over groups of bins."""
-    c, s = smooth_twice(cosine[:, :HALF], MEAN_FRAMES), smooth_twice(sine[:, :HALF], MEAN_FRAMES)
-    length = np.hypot(c, s)
-    length[length == 0] = 1
+    unit = np.empty((2, len(cosine), HALF))
+    for first in range(0, HALF, BINS):  # the last bin of 513 is left out
+        bins = slice(first, first + BINS)
+        c, s = smooth_twice(cosine[:, bins], MEAN_FRAMES), smooth_twice(sine[:, bins], MEAN_FRAMES)
+        length = np.hypot(c, s)
+        length[length == 0] = 1
+        unit[0, :, bins], unit[1, :, bins] = c / length, s / length
     groups = mean_groups()
-    return np.arctan2((s / length) @ groups, (c / length) @ groups)
+    return np.arctan2(unit[1] @ groups, unit[0] @ groups)
 
 
 def deviation_of_distortion(cosine: FloatArray, sine: FloatArray, rate: int = 16000) -> FloatArray:
@@ -171,6 +176,17 @@ def deviation_of_distortion(cosine: FloatArray, sine: FloatArray, rate: int = 16
     1e-8 or 0.001 by chance where z is 1 up to rounding (in the first and the last frame of a file);
     here it is never below 0.001.
     """
+    spread = np.empty(cosine.shape)
+    for first in range(0, cosine.shape[1], BINS):  # each bin is smoothed over time by itself
+        bins = slice(first, first + BINS)
+        spread[:, bins] = squared_deviation(cosine[:, bins], sine[:, bins])
+    spread = np.maximum(spread, SMALLEST**2)
+    spread[:, 0] = spread[:, 1]
+    return mel_cepstrum(0.5 * np.log(spread), DEVIATIONS, rate)
+
+
+def squared_deviation(cosine: FloatArray, sine: FloatArray) -> FloatArray:
+    """Squared spread [T, B] of phases around their trend, -2 ln z over nine frames."""
     # A median only chooses: single precision halves its cost.
     c = smooth_hann(median_of_nine(cosine.astype(np.float32)), TREND_FRAMES)
     s = smooth_hann(median_of_nine(sine.astype(np.float32)), TREND_FRAMES)
@@ -182,8 +198,4 @@ def deviation_of_distortion(cosine: FloatArray, sine: FloatArray, rate: int = 16
     s /= length
     away_c = smooth_twice(cosine * c + sine * s, TREND_FRAMES)
     away_s = smooth_twice(sine * c - cosine * s, TREND_FRAMES)
-    z = np.hypot(away_c, away_s)
-    log_z = np.log(np.maximum(z, 1e-300))
-    spread = np.maximum(-2 * log_z, SMALLEST**2)
-    spread[:, 0] = spread[:, 1]
-    return mel_cepstrum(0.5 * np.log(spread), DEVIATIONS, rate)
+    return -np.log(np.maximum(away_c**2 + away_s**2, 1e-300))

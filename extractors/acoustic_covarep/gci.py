@@ -105,10 +105,10 @@ def keep_voiced(gci: IntArray, times: FloatArray, voiced: NDArray[np.bool_], rat
     """The instants at which the linearly interpolated voicing is at least 0.5.
 
     As in COVAREP an instant at sample i (from 0) is looked up, and from here on used, as if it were
-    sample i counted from 1; one at sample 0 is dropped.
+    sample i counted from 1. Voicing is 0 before the first frame and after the last.
     """
     if not len(times):
         return gci[:0]
     knots = np.floor(times * rate + 0.5)
     voicing = np.interp(gci, knots, voiced.astype(float), left=0, right=0)
-    return gci[(gci >= 1) & (voicing >= 0.5)]
+    return gci[voicing >= 0.5]

@@ -83,23 +83,25 @@ class Survey:
     Attributes
     ----------
     polarity : 1 or -1.
-    largest_residual : largest magnitude of the order-18 residual.
+    strong : samples whose residual of the right sign exceeds 0.4 of the largest magnitude.
     pitch : SRH track.
     """
 
     polarity: float
-    largest_residual: float
+    strong: IntArray
     pitch: pitch.Pitch
 
 
 def survey(recording: Recording) -> Survey:
-    """Polarity, residual level and pitch of a recording."""
+    """Polarity, strongest residual samples and pitch of a recording."""
     n = len(recording.samples)
     count = pitch.count_frames(n, RATE)
     f0, strength = np.ones(count), np.zeros(count)
     silent = np.zeros(count, bool)
     moments = np.zeros((2, 4))
     largest = 0.0
+    strong = np.zeros(0, np.intp)
+    peaks = np.zeros(0)
     for first, last in recording.blocks():
         x, start = recording.read(first - FILTER_MARGIN, last + FILTER_MARGIN)
         high = pitch.without_glottal_formant(x, RATE)
@@ -110,6 +112,11 @@ def survey(recording: Recording) -> Survey:
             residual = lp_residual(x[near], ORDER, RATE, model)[core]
             moments[row] += pitch.sums_of_powers(residual)
         largest = max(largest, float(np.abs(residual).max()))
+        # How strong a sample must be is known at the end only: keep what may still be enough.
+        found = np.flatnonzero(np.abs(residual) > gci.STRONG * largest)
+        strong, peaks = np.r_[strong, first + found], np.r_[peaks, residual[found]]
+        enough = np.abs(peaks) > gci.STRONG * largest
+        strong, peaks = strong[enough], peaks[enough]
         frames = frames_of_block(first, last, count)
         if len(frames):
             end = last + pitch.frame_length(RATE)
@@ -133,7 +140,7 @@ def survey(recording: Recording) -> Survey:
     skewness = [pitch.skewness(row) for row in moments]
     polarity = -1.0 if skewness[1] < skewness[0] else 1.0
     track = pitch.Pitch(pitch.frame_times(count, RATE), f0, strength, pitch.voicing(strength))
-    return Survey(polarity, largest, track)
+    return Survey(polarity, strong[polarity * peaks > 0], track)
 
 
 def frames_of_block(first: int, last: int, count: int) -> IntArray:
@@ -158,7 +165,6 @@ def closure_instants(recording: Recording, known: Survey) -> IntArray:
         return np.zeros(0, np.intp)
     minima: list[IntArray] = []
     maxima: list[IntArray] = []
-    strong: list[IntArray] = []
     for first, last in recording.blocks():
         x, start = recording.read(first - FILTER_MARGIN, last + FILTER_MARGIN)
         for found, extrema in zip(
@@ -168,12 +174,10 @@ def closure_instants(recording: Recording, known: Survey) -> IntArray:
         ):
             at = extrema + start
             found.append(at[(at >= first) & (at < last)])
-        residual = recording.residual(first, last, ORDER)
-        strong.append(first + np.flatnonzero(residual > gci.STRONG * known.largest_residual))
     if not minima:
         return np.zeros(0, np.intp)
     low, high = gci.pair_extrema(np.concatenate(minima), np.concatenate(maxima))
-    place = gci.place_in_cycle(np.concatenate(strong), low, high)
+    place = gci.place_in_cycle(known.strong, low, high)
     if np.isnan(place):
         return np.zeros(0, np.intp)
     begin, end = gci.search_intervals(low, high, place, len(recording.samples))
