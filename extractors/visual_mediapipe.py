@@ -37,8 +37,10 @@ from extractors.visual_speaker import (
     Track,
     choose_speaker,
     drop_twins,
+    is_cut,
     join_tracks,
     link_faces,
+    shrink,
 )
 from extractors.weights import locate_weights
 
@@ -120,11 +122,14 @@ class MediaPipe:
         counts: list[int] = []
         tracks: list[Track] = []
         open_tracks: list[Track] = []
+        before = None
         for frame, faces in self._watch(pick_frames(frames, self.fps)):
-            height = frame.image.shape[0]
-            begun = link_faces(open_tracks, faces, len(times), frame.time, height)
+            after = shrink(frame.image)
+            height, cut = frame.image.shape[0], is_cut(before, after)
+            begun = link_faces(open_tracks, faces, len(times), frame.time, height, cut)
+            before = after
             tracks += begun
-            open_tracks = [t for t in open_tracks if frame.time - t.time <= 1.0] + begun
+            open_tracks = [t for t in open_tracks if t.is_open(len(times), frame.time)] + begun
             times.append(frame.time)
             counts.append(len(faces))
         return self._assemble(times, counts, tracks)

@@ -1,8 +1,12 @@
 """Who is who among the faces of a clip, and who is its main speaker.
 
-Faces are linked from frame to frame into tracks: same place, same size, same look. A cut, a
-crossing or a pause ends a track; tracks that look alike are then joined to a person. When in doubt
-two tracks stay two persons: a missing row is better than another person's.
+Faces are linked from frame to frame into tracks: same place, same size, a look that does not jump.
+A cut to another face, a crossing or a pause ends a track; tracks that look alike are then joined to
+a person. When in doubt two tracks stay two persons: a missing row is better than another person's.
+
+Looks were compared on natural clips: one person from frame to frame correlates by .5 (blurred, a
+hand before the face) to 1; two persons in the same studio, same place and light, by up to .83; one
+person before and after a cut by .88 and more.
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ Floats = NDArray[np.float32]
 
 _NEAR = 1.0  # how far landmarks may move between two sightings, in face sizes
 _GROWTH = 1.5  # how much a face may grow or shrink between two sightings
-_LINK_ALIKE = 0.75  # correlation of two looks in a row, same place
-_JOIN_ALIKE = 0.85  # correlation of the mean looks of two tracks anywhere in the clip
+_LINK_ALIKE = 0.5  # correlation of two looks in a row, in the same place of the same shot
+_CUT = 15.0  # mean change of the picture, of 255, that no movement makes: another shot
+_JOIN_ALIKE = 0.85  # correlation of looks across cuts and pauses
 _BRIDGE = 0.5  # seconds a face may be unseen within a track
 _MOST_TRACKS = 400  # joining compares all pairs; beyond this only the longest take part
 _SILENT = 0.25  # weight of a face whose mouth never moves, against 1.25 for the liveliest
@@ -66,6 +71,11 @@ class Track:
     look: Floats | float = 0.0
     size: float = 0.0
 
+    def is_open(self, frame: int, time: float) -> bool:
+        """Whether a face in this frame may continue the track: seen in the frame before it (which
+        may be long ago if few frames are looked at) or a moment ago."""
+        return frame - self.frames[-1] <= 1 or time - self.time <= _BRIDGE
+
     def add(self, face: Face, frame: int, time: float, height: int) -> None:
         self.last, self.time = face, time
         self.frames.append(frame)
@@ -85,8 +95,22 @@ def drop_twins(faces: list[Face]) -> list[Face]:
     return kept
 
 
+def shrink(image: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """About 32 x 18 pixels of a picture [h, w, 3], enough to see a cut."""
+    height, width = image.shape[:2]
+    down, right = max(height // 18, 1), max(width // 32, 1)
+    return image[down // 2 :: down, right // 2 :: right].astype(np.int16)
+
+
+def is_cut(before: NDArray[np.int16] | None, after: NDArray[np.int16]) -> bool:
+    """Whether two shrunken pictures in a row are of different shots."""
+    if before is None or before.shape != after.shape:
+        return True
+    return float(np.abs(after - before).mean()) > _CUT
+
+
 def link_faces(
-    tracks: list[Track], faces: list[Face], frame: int, time: float, height: int
+    tracks: list[Track], faces: list[Face], frame: int, time: float, height: int, cut: bool = False
 ) -> list[Track]:
     """Give every face of a frame to the track it continues, or begin a new one.
 
@@ -94,19 +118,21 @@ def link_faces(
     ----------
     tracks : those still open; changed in place.
     frame, time, height : number of the frame, its time in seconds, the picture's height in pixels.
+    cut : another shot begins here, so a face in the same place must look the same to be the same.
 
     Returns
     -------
-    The tracks begun here. A track not seen for ``_BRIDGE`` seconds is no longer continued.
+    The tracks begun here.
     """
+    alike = _JOIN_ALIKE if cut else _LINK_ALIKE
     pairs = sorted(
         (distance, t, f)
         for t, track in enumerate(tracks)
-        if time - track.time <= _BRIDGE
+        if track.is_open(frame, time)
         for f, face in enumerate(faces)
         if (distance := _distance(track.last, face)) < _NEAR
         and 1 / _GROWTH < face.size / track.last.size < _GROWTH
-        and float(track.last.look @ face.look) > _LINK_ALIKE
+        and float(track.last.look @ face.look) > alike
     )
     used_tracks: set[int] = set()
     used_faces: set[int] = set()

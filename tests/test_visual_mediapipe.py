@@ -254,6 +254,17 @@ def test_a_cut_to_another_person_in_the_same_place_is_not_the_same_person(two_pe
 
 
 @pytest.mark.slow
+def test_a_cut_between_two_persons_of_one_studio_does_not_mix_them():
+    """The two most alike of the natural clips: same room, light and place."""
+    first = decode(shared("clips/grid_lbax4n.mpg"), 40)
+    second = decode(shared("clips/grid_pwij3p.mpg"), 25)
+    track = MediaPipe()(at_rate([f.image for f in first + second]))
+    assert track.observed[:40].all()
+    assert not track.observed[42:].any()
+    assert track.notes["other_persons"] == 1
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1, 1), (1, 640), (480, 1), (8, 2000), (2, 2), (3, 5)])
 def test_pictures_too_small_or_odd_for_a_face_have_none(size):
     track = MediaPipe()(at_rate([np.full((*size, 3), 200, np.uint8)] * 2))

@@ -12,8 +12,10 @@ from extractors.visual_speaker import (
     Track,
     choose_speaker,
     drop_twins,
+    is_cut,
     join_tracks,
     link_faces,
+    shrink,
 )
 
 LOOKS = np.linalg.qr(np.random.default_rng(0).standard_normal((144, 8)))[0].T  # nobody alike
@@ -79,10 +81,38 @@ def test_a_face_that_jumps_is_found_again_by_its_look():
     assert len(join_tracks(tracks)) == 1
 
 
+@pytest.mark.parametrize(("alike", "cut", "tracks"), [(0.7, False, 1), (0.7, True, 2)])
+def test_a_look_may_change_within_a_shot_but_not_across_a_cut(alike, cut, tracks):
+    before, after = face(0, 100), face(1, 100)
+    mixed = alike * before.look + np.sqrt(1 - alike**2) * after.look
+    after = Face(after.points, mixed / np.linalg.norm(mixed), 0.0, after.row)
+    begun = link_faces([], [before], 0, 0.0, 480, cut=True)
+    begun += link_faces(begun, [after], 1, 0.04, 480, cut=cut)
+    assert len(begun) == tracks
+
+
+def test_a_cut_is_a_change_of_the_whole_picture():
+    rng = np.random.default_rng(0)
+    room = np.kron(rng.integers(0, 256, (9, 16, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+    moved = room.copy()
+    moved[100:260, 200:360] = np.roll(room[100:260, 200:360], 20, axis=1)
+    other = np.kron(rng.integers(0, 256, (9, 16, 3)), np.ones((40, 40, 1))).astype(np.uint8)
+    assert not is_cut(shrink(room), shrink(room))
+    assert not is_cut(shrink(room), shrink(moved))
+    assert is_cut(shrink(room), shrink(other))
+    assert is_cut(shrink(room), shrink(room[:100]))
+    assert is_cut(None, shrink(room))
+    assert shrink(np.zeros((1, 1, 3), np.uint8)).shape == (1, 1, 3)
+
+
 def test_a_short_miss_is_bridged_and_a_long_one_is_not():
     shown, hidden = [[face(0, 100)]], [[]]
     assert len(follow(shown * 10 + hidden * 10 + shown * 10)) == 1  # 0.4 s
     assert len(follow(shown * 10 + hidden * 20 + shown * 10)) == 2
+
+
+def test_few_frames_a_second_are_linked_too():
+    assert len(follow([[face(0, 100)]] * 20, rate=1.0)) == 1
 
 
 def test_a_face_that_suddenly_grows_is_not_linked():
