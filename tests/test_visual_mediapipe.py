@@ -396,3 +396,9 @@ def test_the_error_stream_keeps_what_is_not_chatter(portrait, capfd):
     with _without_chatter():
         os.write(2, b"W0000 00:00:1 1 file.cc:1] chatter\nsomething broke\n")
     assert capfd.readouterr().err == "something broke\n"
+
+
+@pytest.mark.slow
+def test_the_library_gets_no_certificates_to_report_with():
+    library = MediaPipe()._library
+    assert library.options.base_options.to_ctypes().ca_bundle_path == b"/dev/null"
