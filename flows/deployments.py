@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 POLL_SECONDS = 2.0
 STARTUP_SECONDS = 180.0
+SERVER_LOG = "rmfn-server.log"
 
 # No calls home; a run's log shows what our own packages say.
 QUIET = {
@@ -194,9 +195,11 @@ def _run_server(port: int) -> Iterator[None]:
     _use_api(f"http://{HOST}:{port}/api")
     from prefect.server.api.server import create_app
 
+    app = create_app(final=True)
+    _log_server_to_file()
     server = uvicorn.Server(
         uvicorn.Config(
-            create_app(final=True),
+            app,
             host=HOST,
             port=port,
             log_level="error",
@@ -215,6 +218,22 @@ def _run_server(port: int) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(timeout=10)
+
+
+def _log_server_to_file() -> None:
+    """The terminal shows the runs. The server now and then logs a traceback that it lives through.
+
+    (Its services meet in the SQLite file, and the one that finds it locked tries again later.)
+    """
+    from prefect.settings import get_current_settings
+
+    log = logging.getLogger("prefect.server")
+    for handler in list(log.handlers):
+        log.removeHandler(handler)
+    handler = logging.FileHandler(get_current_settings().home / SERVER_LOG, mode="w", delay=True)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    log.addHandler(handler)
+    log.propagate = False
 
 
 @contextmanager

@@ -57,6 +57,8 @@ def serve(home: Path) -> Iterator[Served]:
     env = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     env["PREFECT_HOME"] = str(home)
     env["PREFECT_SERVER_API_PORT"] = str(port)
+    env["TMPDIR"] = str(home / "tmp")
+    (home / "tmp").mkdir()
     env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
     log = home / "serve.log"
     with log.open("wb") as output:
