@@ -74,8 +74,8 @@ def measure_quality(
         notes,
         (
             *_warn_of_words(spoken, speech_share),
-            *_warn_of_face(clip, face_share),
-            *_warn_of_media(notes),
+            *_warn_of_face(clip, face_share, notes),
+            *_warn_of_media(clip, notes),
         ),
     )
 
@@ -112,19 +112,29 @@ def _warn_of_words(spoken: dict[str, Any], speech_share: float) -> list[str]:
     return found
 
 
-def _warn_of_face(clip: Clip, face_share: float | None) -> list[str]:
+def _warn_of_face(
+    clip: Clip, face_share: float | None, notes: Mapping[str, float | str]
+) -> list[str]:
     if not clip.has_video:
         return ["no picture: predicted without the visual modality"]
     if face_share == 0:
         return ["no face was found: predicted without the visual modality"]
+    found = []
     if face_share is not None and face_share < LOW_FACE:
-        return [f"a face was found in only {face_share:.0%} of the frames"]
-    return []
+        found.append(f"the speaker's face was found in only {face_share:.0%} of the frames")
+    if others := int(notes.get("other persons", 0)):
+        found.append(
+            f"{others} other {'faces were' if others > 1 else 'face was'} seen; the visual rows are "
+            "those of the main speaker, chosen by size, persistence and mouth movement"
+        )
+    return found
 
 
-def _warn_of_media(notes: Mapping[str, float | str]) -> list[str]:
+def _warn_of_media(clip: Clip, notes: Mapping[str, float | str]) -> list[str]:
     """Of what the decoder noticed (`pipeline.media.MediaNotes`; absent = 0)."""
     found = []
+    if len(clip.audio) > 1:
+        found.append(f"one of {len(clip.audio)} sound tracks was taken: the default, or the first")
     if notes.get("audio_truncated") or notes.get("video_truncated"):
         found.append("the file ends before its declared end: it was probably cut short")
     if broken := int(notes.get("audio_errors", 0)) + int(notes.get("video_errors", 0)):
