@@ -134,6 +134,22 @@ def test_naq_and_qoq_against_a_loop():
     np.testing.assert_allclose(qoq, [e[1] for e in expected], rtol=1e-12)
 
 
+def test_the_derivative_is_looked_at_for_half_a_millisecond_more_if_the_file_has_it():
+    flow = np.r_[np.zeros(50), np.hanning(100), np.zeros(50)]
+    for place, seen in ((158, True), (159, False)):
+        derivative = np.full(200, 0.01)
+        derivative[place] = 1.0
+        naq, _ = pulse_shape(
+            flow, derivative, np.array([50]), np.array([150]), np.array([100]), RATE
+        )
+        assert (naq[0] < 0.1) == seen
+    derivative[:] = 0.01
+    derivative[198] = 1.0  # 8 samples after 195 there is no file any more
+    flow = np.r_[np.zeros(100), np.hanning(95), np.zeros(5)]
+    naq, _ = pulse_shape(flow, derivative, np.array([100]), np.array([195]), np.array([95]), RATE)
+    assert naq[0] == pytest.approx(flow.max() / (0.01 * 95), rel=1e-3)
+
+
 def test_naq_and_qoq_of_a_triangle():
     # Up over 60 samples, down over 20, flat over 20: height 1, steepest -1/20, half height from 30
     # to 70.
@@ -164,6 +180,20 @@ def test_close_peaks_leave_the_higher_one():
     got = nearest_peaks_difference(power, np.array([100.0]))
     assert got[0] == pytest.approx(10 * np.log10(9.0 / 3.0))
     assert nearest_peaks_difference(np.zeros((1, 50)), np.array([100.0])) == 0
+
+
+def test_peaks_are_close_within_half_of_f0():
+    power = np.full((1, 500), 1e-6)
+    power[0, 92], power[0, 135], power[0, 200] = 5.0, 9.0, 1.0  # 43 Hz apart: 92 goes
+    got = nearest_peaks_difference(power, np.array([100.0]))
+    assert got[0] == pytest.approx(10 * np.log10(9.0))
+
+
+def test_the_nearest_peak_is_told_by_the_index_from_one():
+    power = np.full((1, 500), 1e-6)
+    power[0, 74], power[0, 125], power[0, 200] = 2.0, 3.0, 1.0  # 75 is nearer to 100 than 126
+    got = nearest_peaks_difference(power, np.array([100.0]))
+    assert got[0] == pytest.approx(10 * np.log10(2.0))
 
 
 def test_parabola_against_least_squares():

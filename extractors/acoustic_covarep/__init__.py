@@ -65,7 +65,6 @@ NAMES = (
     *(f"covarep.hmpdd.{i}" for i in range(13)),
 )
 RD_VARIANTS = ("corrected", "v1.4.2")
-SILENCE = 1e-5  # of full scale: -100 dB
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]
     padded = np.zeros(count * whole.HOP, np.float32)
     covered = samples[: count * whole.HOP]
     padded[: len(covered)] = covered
-    return np.abs(padded.reshape(count, whole.HOP)).max(axis=1, initial=0) > SILENCE
+    return np.abs(padded.reshape(count, whole.HOP)).max(axis=1, initial=0) > whole.SILENCE
 
 
 def filled_columns(n: int, instants: int, frames: int) -> str:

@@ -29,6 +29,7 @@ LP_HOP = 80  # samples; residual frames start at its multiples
 LP_MARGIN = 480  # samples that a residual frame reaches, in whole hops
 FILTER_MARGIN = 3 * RATE  # samples in which the high-pass filters forget to 1e-15
 ORDER = RATE // 1000 + 2  # of the LP residual that closures are searched in
+SILENCE = 1e-5  # of full scale, -100 dB: below the last bit of 16-bit sound
 ENVELOPE_STEP = 4  # bins of the harmonic analysis to one of the envelope: 1024 points suffice
 
 
@@ -261,11 +262,11 @@ def measure_frames(
     spread = spread_evenly(len(inside), len(recording.samples)) + 1.0
     centres = np.floor(track.times[inside] * RATE + 0.5).astype(np.intp)
     # Digital silence has no harmonics: it is bridged by the frames around it, like any gap.
-    sounding = np.ones(len(inside), bool)
-    doubtful = np.flatnonzero(track.f0[inside] <= 1)
-    half = sinusoids.window_halves(f0[inside[doubtful]], RATE)
-    for i, centre, reach in zip(doubtful, centres[doubtful], half, strict=True):
-        sounding[i] = recording.samples[centre - reach : centre + reach + 1].any()
+    sounding = np.zeros(len(inside), bool)
+    half = sinusoids.window_halves(f0[inside], RATE)
+    for i, (centre, reach) in enumerate(zip(centres.tolist(), half.tolist(), strict=True)):
+        window = recording.samples[centre - reach : centre + reach + 1]
+        sounding[i] = max(window.max(), -window.min()) > SILENCE
     inside, centres, spread = inside[sounding], centres[sounding], spread[sounding]
     f0, times = f0[inside], track.times[inside]
     count = len(inside)
