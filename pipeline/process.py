@@ -1,8 +1,8 @@
 """One clip through the whole pipeline: the only path there is.
 
 The single clip, the batch, the flow and the tests all call `process_clip`, or the two stages it is
-made of (`find_words`, `track_modality`) when something else keeps the order. Sound and picture go
-side by side: the picture is bound by the face model, the sound by the speech model.
+made of (`find_words`, `track_modality`) when something else keeps the order. Words, face and voice
+go side by side: the words in this process, the tracks each in a process of their own.
 """
 
 from __future__ import annotations
@@ -13,26 +13,25 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from threading import Event, Lock
+from threading import Event
 from typing import Any
 
 import numpy as np
 
 from extractors.types import (
-    Audio,
     FeatureTrack,
-    Frame,
     Transcript,
     Word,
     WordFeatures,
     join_features,
 )
+from pipeline.apart import measure_apart
 from pipeline.clip import Clip, open_clip
 from pipeline.errors import AlignmentFailed, NoSpeech
-from pipeline.media import MediaNotes, read_audio, read_frames
+from pipeline.media import read_audio
 from pipeline.pooling import pool
 from pipeline.quality import Quality, measure_quality
 from pipeline.recipe import Recipe
@@ -71,27 +70,15 @@ class ProcessedClip:
 
 @dataclass
 class ClipRun:
-    """What the stages of one run share: the clip, the recipe, the store, the sound decoded once."""
+    """What the stages of one run share."""
 
     clip: Clip
     recipe: Recipe
     transcript: Transcript | None = None
     store: Store | None = None
     progress: Progress = ignore_progress
-    notes: MediaNotes = field(default_factory=MediaNotes)
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Event = field(default_factory=Event)
-    _decoding: Lock = field(default_factory=Lock)
-
-    @cached_property
-    def _audio(self) -> Audio:
-        with self.stage("decode sound"):
-            return read_audio(self.clip, notes=self.notes)
-
-    @property
-    def audio(self) -> Audio:
-        with self._decoding:
-            return self._audio
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -114,22 +101,6 @@ class ClipRun:
     def origin(self) -> dict[str, str]:
         """How the numbers were made, for the metadata of the store's files."""
         return {"recipe": json.dumps(self.recipe.provenance), "clip": self.clip.path.name}
-
-    def decoding_notes(self, modality: str) -> dict[str, float | str]:
-        """What was noticed while the sound (acoustic) or the picture (visual) was decoded."""
-        return {
-            name: value
-            for name, value in asdict(self.notes).items()
-            if value and name.startswith("audio_") == (modality == "acoustic")
-        }
-
-    def frames(self) -> Iterator[Frame]:
-        """The clip's frames, telling how far they are; ends early when the run was given up."""
-        for frame in read_frames(self.clip, notes=self.notes):
-            if self.stopped.is_set():
-                return
-            self.progress("visual", min(frame.time / max(self.clip.duration, 1e-9), 0.999))
-            yield frame
 
 
 def process_clip(
@@ -177,7 +148,8 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
             f"{run.clip.path}: there is no audio track, so no word can be heard or timed",
             str(run.clip.path),
         )
-    audio = run.audio
+    with run.stage("decode sound"):
+        audio = read_audio(run.clip)
     if transcript is None:
         with run.stage("transcribe"):
             transcript = recipe.transcribe(audio)
@@ -219,13 +191,11 @@ def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
             return tuple(track for track in kept if track is not None)
     tracks = []
     for index, backend in enumerate(backends):
-        # Decoded first: a stage's time is its own.
-        audio = run.audio if modality == "acoustic" else None
         with run.stage(modality):
-            track = backend(run.frames()) if audio is None else backend(audio)
-        # What the decoder noticed is kept with what was made of it.
-        track = replace(track, notes={**run.decoding_notes(modality), **track.notes})
-        if run.store is not None and not run.stopped.is_set():
+            track = measure_apart(
+                backend, run.clip, modality, partial(run.progress, modality), run.stopped
+            )
+        if run.store is not None:
             run.store.put_track(run.clip.id, modality, f"{key}-{index}", track, run.origin)
         tracks.append(track)
     return tuple(tracks)

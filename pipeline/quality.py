@@ -122,7 +122,7 @@ def _warn_of_face(
     found = []
     if face_share is not None and face_share < LOW_FACE:
         found.append(f"the speaker's face was found in only {face_share:.0%} of the frames")
-    if others := int(notes.get("other persons", 0)):
+    if others := int(notes.get("other_persons", 0)):
         found.append(
             f"{others} other {'faces were' if others > 1 else 'face was'} seen; the visual rows "
             "are those of the main speaker, chosen by size, persistence and mouth movement"

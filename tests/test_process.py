@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import signal
+import sys
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -10,7 +13,8 @@ import numpy as np
 import pytest
 
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript, Word
-from pipeline.errors import AlignmentFailed, MediaError, NoSpeech
+from extractors.weights import WeightsMissing
+from pipeline.errors import AlignmentFailed, ClipError, MediaError, NoSpeech
 from pipeline.process import process_clip
 from pipeline.recipe import Recipe
 from pipeline.store import Store
@@ -166,94 +170,115 @@ def test_no_words_is_an_error_that_names_the_clip(clip, changes, error, message)
     assert caught.value.clip == str(clip)
 
 
-def test_a_failure_stops_the_other_stages(clip):
-    """The picture is not read to its end when there is nobody to put its rows to."""
-    failed = threading.Event()
+@dataclass(frozen=True)
+class NeverEnds:
+    names: tuple[str, ...] = ("toy.x",)
+
+    def __call__(self, frames):
+        next(iter(frames))
+        time.sleep(600)
+
+
+@dataclass(frozen=True)
+class Crashes:
+    """As a native library does: the process is gone."""
+
+    names: tuple[str, ...] = ("toy.x",)
+
+    def __call__(self, frames):
+        print("about to crash", file=sys.stderr, flush=True)
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+@dataclass(frozen=True)
+class Refuses:
+    names: tuple[str, ...] = ("toy.x",)
+
+    def __call__(self, frames):
+        raise WeightsMissing("the toy model is missing; install it with: pip install toy")
+
+
+def test_a_failure_ends_the_other_stages(clip):
+    """Nobody waits for the picture when there is nobody to put its rows to."""
 
     def fails(audio):
-        failed.set()
+        time.sleep(1)
         raise MediaError("the sound broke")
 
-    def endless(frames):
-        seen = 0
-        for _ in frames:
-            failed.wait(10)
-            seen += 1
-        return FeatureTrack(
-            np.zeros((0, 1), np.float32), np.zeros(0), ("toy.x",), notes={"n": seen}
-        )
-
-    read = []
-
-    def counting(frames):
-        def count():
-            for frame in frames:
-                read.append(frame.time)
-                yield frame
-
-        return endless(count())
-
+    started = time.monotonic()
     with pytest.raises(MediaError, match="the sound broke"):
-        process_clip(clip, make_recipe(transcribe=fails, visual=(counting,)))
-    assert len(read) < 75
+        process_clip(clip, make_recipe(transcribe=fails, visual=(NeverEnds(),)))
+    assert time.monotonic() - started < 60
 
 
+def test_a_native_crash_names_the_clip_and_costs_nothing_else(clip):
+    with pytest.raises(
+        ClipError, match=r"clip\.mp4.*visual.*crashed.*signal 11.*about to"
+    ) as caught:
+        process_clip(clip, make_recipe(visual=(Crashes(),)))
+    assert caught.value.stage == "visual"
+    assert len(process_clip(clip, make_recipe()).sequence.words) == 3
+
+
+def test_an_error_keeps_its_type_and_words_across_processes(clip):
+    with pytest.raises(WeightsMissing, match="pip install toy"):
+        process_clip(clip, make_recipe(visual=(Refuses(),)))
+
+
+@dataclass(frozen=True)
 class Counting:
-    """Counts the calls of a backend."""
+    """Counts the calls of a backend, in a file: tracks are measured in another process."""
 
-    def __init__(self, backend):
-        self.backend, self.calls, self.names = backend, 0, getattr(backend, "names", ())
+    backend: str
+    log: str
+    score: float | None = 0.9
 
-    def __repr__(self):
-        return repr(self.backend)
+    @property
+    def names(self):
+        return globals()[self.backend]().names
 
     def __call__(self, *arguments):
-        self.calls += 1
-        return self.backend(*arguments)
+        with open(self.log, "a") as log:
+            log.write(f"{self.backend} ")
+        backend = (
+            OneASecond(self.score) if self.backend == "OneASecond" else globals()[self.backend]()
+        )
+        return backend(*arguments)
 
 
-def counted(**changes):
-    return make_recipe(
-        **{
-            "transcribe": Counting(SaysThree()),
-            "align": Counting(OneASecond()),
-            "visual": (Counting(Brightness()),),
-            "acoustic": (Counting(Loudness()),),
-            **changes,
-        }
+def run_counted(log, clip, store, transcript=None, score=0.9):
+    """The backends that were called, and what came of it."""
+    log.write_text("")
+    recipe = make_recipe(
+        transcribe=Counting("SaysThree", str(log)),
+        align=Counting("OneASecond", str(log), score),
+        visual=(Counting("Brightness", str(log)),),
+        acoustic=(Counting("Loudness", str(log)),),
     )
-
-
-def calls(recipe):
-    stages = (recipe.transcribe, recipe.align, *recipe.visual, *recipe.acoustic)
-    return [stage.calls for stage in stages]
+    processed = process_clip(clip, recipe, transcript, store)
+    return sorted(log.read_text().split()), processed
 
 
 def test_a_store_does_only_what_is_missing(clip, tmp_path):
-    store = Store(tmp_path / "store")
-    first = process_clip(clip, counted(), store=store)
-    again = counted()
-    second = process_clip(clip, again, store=store)
-    assert calls(again) == [0, 0, 0, 0]
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    called, first = run_counted(log, clip, store)
+    assert called == ["Brightness", "Loudness", "OneASecond", "SaysThree"]
+    called, second = run_counted(log, clip, store)
+    assert called == []
     assert second.quality == first.quality
     for modality, rows in first.sequence.features.items():
         np.testing.assert_array_equal(rows.values, second.sequence.features[modality].values)
-    other_aligner = counted(align=Counting(OneASecond(score=0.5)))
-    process_clip(clip, other_aligner, store=store)
-    assert calls(other_aligner) == [1, 1, 0, 0]
-    with_transcript = counted()
-    process_clip(clip, with_transcript, Transcript((Segment("four five"),)), store)
-    assert calls(with_transcript) == [0, 1, 0, 0]
+    assert run_counted(log, clip, store, score=0.5)[0] == ["OneASecond", "SaysThree"]
+    said = Transcript((Segment("four five"),))
+    assert run_counted(log, clip, store, said)[0] == ["OneASecond"]
 
 
 def test_a_damaged_stage_is_done_again(clip, tmp_path):
-    store = Store(tmp_path / "store")
-    process_clip(clip, counted(), store=store)
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    run_counted(log, clip, store)
     for track in store.folder.rglob("track.visual-*.parquet"):
         track.write_bytes(track.read_bytes()[:100])
-    recipe = counted()
-    process_clip(clip, recipe, store=store)
-    assert calls(recipe) == [0, 0, 1, 0]
+    assert run_counted(log, clip, store)[0] == ["Brightness"]
 
 
 def test_progress_tells_start_and_end_of_every_stage(clip):

@@ -1,0 +1,239 @@
+"""Tracks are measured in a process of their own.
+
+Three reasons: the libraries of speech, face and voice each hold Python's lock for seconds at a time
+while they are imported or search, and side by side in one process they would wait for each other;
+a crash in a native library ends the child and names the clip, nothing more; and what they print
+stays off the screen.
+
+The child is this module run by ``python -m pipeline.apart``. Requests and answers are lines of
+JSON, the track itself comes as a Parquet file. A child is kept for the next clip, with its models
+loaded; it ends when its parent does, since its input ends then.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, fields, replace
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+from extractors.types import FeatureTrack, Frame
+from extractors.weights import WeightsDamaged, WeightsMissing
+from pipeline.clip import Clip, open_clip
+from pipeline.errors import ClipError, MediaError, NoFace
+from pipeline.media import MediaNotes, read_audio, read_frames
+from pipeline.store import read_track, write_track
+
+# Errors that mean the same here as there; anything else is a defect of ours.
+KNOWN = {
+    error.__name__: error
+    for error in (MediaError, NoFace, WeightsDamaged, WeightsMissing, MemoryError, OSError)
+}
+
+
+class Stopped(Exception):
+    """The measurement was given up because another stage of the clip failed."""
+
+
+class _Child:
+    """A running child with the modality that it has models for."""
+
+    def __init__(self) -> None:
+        self.errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115 (closed by `end`)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.apart"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+            encoding="utf-8",
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
+        )
+
+    def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The child's answers, until it has no more."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            return
+        for line in self.process.stdout:
+            yield json.loads(line)
+
+    def last_words(self) -> str:
+        """How it ended and what it said, for an error message."""
+        code = self.process.wait()
+        self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - 300))
+        lines = self.errors.read().decode(errors="replace").strip().splitlines()
+        how = f"signal {-code}" if code < 0 else f"exit status {code}"
+        return f"{how}: {lines[-1].strip()}" if lines else how
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout, self.errors):
+            if pipe is not None:
+                pipe.close()
+
+
+_idle: dict[str, list[_Child]] = {}
+_lock = threading.Lock()
+
+
+@atexit.register
+def end_children() -> None:
+    """End the children that wait for another clip."""
+    with _lock:
+        for child in (child for waiting in _idle.values() for child in waiting):
+            child.end()
+        _idle.clear()
+
+
+def measure_apart(
+    backend: Any,
+    clip: Clip,
+    modality: str,
+    on_share: Callable[[float], None],
+    stopped: threading.Event,
+) -> FeatureTrack:
+    """Measure one track of a clip in a child.
+
+    Parameters
+    ----------
+    backend : a track backend: a dataclass of plain settings (the child makes another like it).
+    modality : "visual" (it gets the frames) or "acoustic" (it gets the sound).
+    on_share : told the share done, 0..1, while the frames go by.
+    stopped : when set, the child is ended.
+
+    Returns
+    -------
+    The track; its notes also tell what was noticed while decoding (`pipeline.media.MediaNotes`).
+
+    Raises
+    ------
+    ClipError : the clip cannot be decoded, or it made a native library crash.
+    WeightsMissing : as the backend does.
+    Stopped : ``stopped`` was set.
+    """
+    with _lock:
+        waiting = _idle.setdefault(modality, [])
+        child = waiting.pop() if waiting else None
+    child = child or _Child()
+    finished = False
+    try:
+        with tempfile.TemporaryDirectory(prefix="rmfn-") as folder:
+            out = Path(folder) / "track.parquet"
+            request = {
+                "backend": [type(backend).__module__, type(backend).__qualname__],
+                "settings": {
+                    entry.name: getattr(backend, entry.name)
+                    for entry in fields(backend)
+                    if entry.init
+                },
+                "clip": str(clip.path.absolute()),
+                "modality": modality,
+                "out": str(out),
+            }
+            for answer in child.ask(request):
+                if stopped.is_set():
+                    raise Stopped(f"{clip.path}: given up")
+                if "share" in answer:
+                    on_share(answer["share"])
+                elif "error" in answer:
+                    finished = True
+                    _raise(answer, clip, modality)
+                else:
+                    finished = True
+                    return read_track(out)
+            raise ClipError(
+                f"{clip.path}: the process that measured the {modality} features crashed "
+                f"({child.last_words()})",
+                str(clip.path),
+                modality,
+            )
+    finally:
+        if finished:
+            with _lock:
+                _idle[modality].append(child)
+        else:
+            child.end()
+
+
+def _raise(answer: dict[str, Any], clip: Clip, modality: str) -> None:
+    kind = KNOWN.get(answer["error"])
+    if kind is None:
+        raise RuntimeError(f"{modality} features of {clip.path}: {answer['trace']}")
+    # The child was given the absolute path; the user's own spelling is what helps.
+    message = answer["message"].replace(str(clip.path.absolute()), str(clip.path))
+    raise kind(message, str(clip.path)) if issubclass(kind, ClipError) else kind(message)
+
+
+def main() -> None:
+    """The child: one request a line until there are no more."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    os.dup2(2, 1)  # whatever libraries print must not be taken for an answer
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = _measure(request, answers)
+        except BrokenPipeError:
+            return
+        except Exception as error:
+            import traceback
+
+            answer = {
+                "error": type(error).__name__,
+                "message": str(error),
+                "trace": traceback.format_exc(),
+            }
+        print(json.dumps(answer), file=answers)
+
+
+def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
+    clip, notes = open_clip(request["clip"]), MediaNotes()
+    backend = _make_backend(*request["backend"], json.dumps(request["settings"]))
+    visual = request["modality"] == "visual"
+
+    def told(frames: Iterator[Frame]) -> Iterator[Frame]:
+        for frame in frames:
+            share = min(frame.time / max(clip.duration, 1e-9), 0.999)
+            print(json.dumps({"share": round(share, 4)}), file=answers)
+            yield frame
+
+    if visual:
+        track = backend(told(read_frames(clip, notes=notes)))
+    else:
+        track = backend(read_audio(clip, notes=notes))
+    noticed = {
+        name: value
+        for name, value in asdict(notes).items()
+        if value and name.startswith("audio_") != visual
+    }
+    write_track(request["out"], replace(track, notes={**noticed, **track.notes}))
+    return {"done": True}
+
+
+@lru_cache(maxsize=4)
+def _make_backend(module: str, name: str, settings: str) -> Any:
+    """One backend a setting, so that its model stays loaded."""
+    # JSON makes lists of tuples.
+    plain = {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in json.loads(settings).items()
+    }
+    return getattr(import_module(module), name)(**plain)
+
+
+if __name__ == "__main__":
+    main()
