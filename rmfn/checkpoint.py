@@ -126,10 +126,7 @@ def save_checkpoint(
     CheckpointError : the folder holds something else.
     """
     folder = Path(folder)
-    if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
-    ):
-        raise CheckpointError(f"{folder} is there and is no checkpoint; it is left as it is")
+    refuse_foreign(folder)
     weights = save(_pack(ensemble))
     manifest = replace(manifest, weights_sha256=hashlib.sha256(weights).hexdigest())
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -150,6 +147,20 @@ def save_checkpoint(
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return manifest
+
+
+def refuse_foreign(folder: str | Path) -> None:
+    """Check that a checkpoint may be written there: nothing, an empty folder or a checkpoint is.
+
+    Raises
+    ------
+    CheckpointError : it is something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and (
+        not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
+    ):
+        raise CheckpointError(f"{folder} is there and is no checkpoint; it is left as it is")
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:

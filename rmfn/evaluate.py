@@ -121,11 +121,7 @@ def summarise(
     single = [score(run, labels) for run in runs]
     return {
         **score(together, labels),
-        "interval": {
-            name: list(edges)
-            for name, edges in bootstrap(together, labels, videos, draws=draws).items()
-            if name != "n"
-        },
+        "interval": _intervals(together, labels, videos, draws),
         "seeds": {
             name: [
                 float(np.mean([s[name] for s in single])),
@@ -165,16 +161,20 @@ def evaluate(
         report[label.name] = {
             **score(predicted[:, n], y[:, n]),
             "covered": float((abs(predicted[:, n] - y[:, n]) <= conformal.half_width[n]).mean()),
-            "interval": {
-                name: list(edges)
-                for name, edges in bootstrap(predicted[:, n], y[:, n], videos, draws=draws).items()
-                if name != "n"
-            }
-            if draws
-            else {},
+            "interval": _intervals(predicted[:, n], y[:, n], videos, draws),
             "constants": score_constants(known, y[:, n]),
         }
     return report
+
+
+def _intervals(
+    predictions: ArrayLike, labels: ArrayLike, videos: Sequence[str], draws: int
+) -> dict[str, list[float]]:
+    """{metric: [low, high]}, 95 %; empty without draws."""
+    if not draws:
+        return {}
+    found = bootstrap(predictions, labels, videos, draws=draws)
+    return {name: list(edges) for name, edges in found.items() if name != "n"}
 
 
 def evaluate_timed(model: str | Path, timed: str | Path, draws: int = 1000) -> dict[str, Any]:

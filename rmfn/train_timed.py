@@ -13,14 +13,14 @@ import numpy as np
 from pipeline.errors import DatasetError
 from pipeline.recipe import load_recipe
 from pipeline.sequence import AlignedSequence
-from rmfn.checkpoint import Label, Manifest, save_checkpoint
+from rmfn.card import write_card
+from rmfn.checkpoint import Label, Manifest, refuse_foreign, save_checkpoint
 from rmfn.corpora import LabelledSegment, make_sequences, read_timed
 from rmfn.evaluate import calibrate, cross_validate, load_word_backends, summarise
 from rmfn.metrics import find_constants, score_constants
 from rmfn.model import RMFNConfig
 from rmfn.train import Epoch, TrainSettings, fit_ensemble
 
-MEASURED = "## Measured"  # the heading of the part of a model card that is written here
 SENTIMENT = Label("sentiment", -3.0, 3.0)
 
 
@@ -115,6 +115,7 @@ def train_timed(
     CheckpointError : ``out`` holds something that is no checkpoint.
     """
     plan = plan or TimedPlan()
+    refuse_foreign(out)  # now, not after the training
     corpus = _read_corpus(timed, plan)
     train, dev = corpus.of_split("train"), corpus.of_split("dev")
     with_dev = len({corpus.videos[n] for n in train}) > 1 and bool(dev)
@@ -160,10 +161,7 @@ def train_timed(
         metrics=metrics,
         versions={package: version(package) for package in ("torch", "transformers", "rmfn")},
     )
-    text = card.split(MEASURED)[0].rstrip()
-    return save_checkpoint(
-        manifest, ensemble, out, f"{text}\n\n{describe(manifest)}" if text else describe(manifest)
-    )
+    return save_checkpoint(manifest, ensemble, out, write_card(manifest, card))
 
 
 def cross_validate_timed(
@@ -177,46 +175,6 @@ def cross_validate_timed(
     progress = _Counter([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
     metrics, _ = _cross_validate(corpus, plan, progress)
     return {plan.label.name: metrics["cross-validation"]}
-
-
-def describe(manifest: Manifest) -> str:
-    """The measured numbers as Markdown."""
-    lines = [MEASURED, ""]
-    for label, where in ((label, where) for label in manifest.labels for where in manifest.metrics):
-        found = manifest.metrics[where]
-        seeds = found["seeds"]
-        lines += [
-            f"{label.name}, {found['how']}: {found['n']} segments.",
-            "",
-            "| | MAE | Corr | A2 | F1 | A7 |",
-            "|---|---|---|---|---|---|",
-            _row(f"mean of {len(manifest.training['seeds'])} models", found, "{:.3f}"),
-            "| 95 % interval (videos redrawn) | "
-            + " | ".join("{:.3f} to {:.3f}".format(*found["interval"][k]) for k in _SHOWN)
-            + " |",
-            "| one model, mean ± sd over seeds | "
-            + " | ".join("{:.3f} ± {:.3f}".format(*seeds[k]) for k in _SHOWN)
-            + " |",
-            *(_row(f"constant: {k}", v, "{:.3f}") for k, v in found["constants"].items()),
-            "",
-        ]
-    conformal = manifest.conformal
-    for label, width, measured in zip(
-        manifest.labels, conformal.half_width, conformal.measured, strict=True
-    ):
-        lines.append(
-            f"Intervals: {label.name} ± {width:.2f}, nominal coverage {conformal.coverage:.0%}, "
-            f"measured on held-out videos {measured:.1%} ({conformal.n} predictions)."
-        )
-    return "\n".join(lines) + "\n"
-
-
-_SHOWN = ("mae", "corr", "a2", "f1", "a7")
-
-
-def _row(name: str, scores: dict[str, Any], form: str) -> str:
-    cells = ("-" if np.isnan(scores[k]) else form.format(scores[k]) for k in _SHOWN)
-    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 class _Counter:
@@ -239,6 +197,10 @@ class _Counter:
 
 def _read_corpus(timed: str | Path, plan: TimedPlan) -> _Corpus:
     segments = [segment for segment in read_timed(timed) if segment.split != "test"]
+    if not segments:
+        raise DatasetError(
+            f"{timed}: all segments are of the split test, which is not learned from"
+        )
     labels = []
     for segment in segments:
         if segment.label is None:

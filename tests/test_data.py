@@ -47,7 +47,8 @@ def test_scale_is_that_of_observed_values():
 
 
 def test_a_constant_that_rounds_is_not_blown_up():
-    sequence = make(language={"l.0": [0.1] * 7})
+    value = np.float32(0.1)
+    sequence = make(language={"l.0": [value, np.nextafter(value, np.float32(1))]})
     scaler = fit_scaler([sequence], {"language": ("l.0",)})
     other = make(language={"l.0": [0.3]})
     assert abs(scaler(other).features["language"]).max() < 1

@@ -10,11 +10,13 @@ import pytest
 from extractors.types import Word
 from extractors.word_timing import WordTiming
 from pipeline.errors import DatasetError
+from rmfn.card import describe
+from rmfn.checkpoint import CheckpointError
 from rmfn.corpora import LabelledSegment, make_sequences
 from rmfn.evaluate import evaluate_timed
 from rmfn.predict import Predictor
 from rmfn.train import TrainSettings
-from rmfn.train_timed import TimedPlan, cross_validate_timed, describe, train_timed
+from rmfn.train_timed import TimedPlan, cross_validate_timed, train_timed
 
 PLAN = TimedPlan(
     hidden={"language": 6, "acoustic": 2},
@@ -23,6 +25,7 @@ PLAN = TimedPlan(
     seeds=(0, 1),
     folds=2,
 )
+OLD_CARD = "# Toy\n\n## Measured\nold"
 VECTORS = {"good": (2.0, 0.0), "bad": (-2.0, 0.0), "film": (0.0, 1.0)}
 
 
@@ -70,9 +73,7 @@ def timed(tmp_path):
 
 def test_a_file_becomes_a_folder_that_predicts(timed, tmp_path):
     seen = []
-    manifest = train_timed(
-        timed, tmp_path / "toy", PLAN, card="# Toy\n\n## Measured\nold", on_progress=seen.append
-    )
+    manifest = train_timed(timed, tmp_path / "toy", PLAN, card=OLD_CARD, on_progress=seen.append)
     assert manifest.name == "toy"
     assert manifest.members == 2
     assert "v0" not in manifest.splits["train"]  # the split test is not learned from
@@ -126,4 +127,20 @@ def test_labels_must_be_there_and_on_the_scale(timed, tmp_path):
 def test_too_few_videos_are_said(timed, tmp_path):
     timed.write_text("\n".join(timed.read_text().splitlines()[1:2]))
     with pytest.raises(DatasetError, match="1 videos cannot be split into 2 parts"):
+        train_timed(timed, tmp_path / "m", PLAN)
+
+
+def test_a_folder_that_is_something_else_is_refused_before_the_work(timed, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
+    seen = []
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        train_timed(timed, tmp_path / "photos", PLAN, on_progress=seen.append)
+    assert not seen
+
+
+def test_the_test_split_is_not_learned_from(timed, tmp_path):
+    rows = [json.loads(line) for line in timed.read_text().splitlines()]
+    timed.write_text("\n".join(json.dumps({**row, "split": "test"}) for row in rows))
+    with pytest.raises(DatasetError, match="all segments are of the split test"):
         train_timed(timed, tmp_path / "m", PLAN)
