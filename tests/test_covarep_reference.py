@@ -118,6 +118,7 @@ def test_rd_frame_by_frame(reference):
     rd, confidence = fit_rd(find_harmonics(spectra, f0, 16000), v142_sign=True)
     assert agreement(rd, theirs[:, 1]) >= 0.9999
     assert agreement(confidence, theirs[:, 2]) >= 0.9999
+    assert np.abs(confidence - theirs[:, 2]).max() < 1e-3
 
 
 def test_cepstrum_frame_by_frame(reference):
@@ -173,7 +174,7 @@ def test_mean_agreement_of_the_deviations(tracks):
         for name in SPEECH
         for c in range(61, 74)
     ]
-    assert np.mean(values) >= 0.978
+    assert np.mean(values) >= 0.98
 
 
 def test_deviations_are_exact_away_from_the_ends(speech, tracks):
