@@ -29,7 +29,7 @@ class Quality:
 
     Attributes
     ----------
-    spoken : what `describe_words` says of all words.
+    spoken : what `describe_words` says of all words (the aligner's score is the median).
     speech_share : share of the clip covered by words.
     face_share : share of frames in which the followed face was found.
     notes : what the decoder and the extractors reported.
@@ -88,7 +88,7 @@ def describe_words(sequence: AlignedSequence) -> dict[str, Any]:
         "interpolated": sum(word.score is None for word in sequence.words),
         "guessed": sum(word.guessed for word in sequence.words),
         "without_vector": _count_empty(sequence.features.get("language")),
-        "aligner_score": float(np.mean(scores)) if scores else None,
+        "aligner_score": float(np.median(scores)) if scores else None,
         "voiced_share": _mean_column(sequence.features.get("acoustic"), "voiced", "vuv"),
         "face_share": _mean_coverage(sequence.features.get("visual")),
     }

@@ -1,0 +1,115 @@
+"""What a person is told, from words and tracks whose faults are planted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from extractors.types import FeatureTrack, Word, WordFeatures
+from pipeline.clip import AudioStream, Clip, VideoStream
+from pipeline.quality import describe_words, measure_quality
+from pipeline.sequence import AlignedSequence
+
+SOUND = AudioStream(0, "aac", 48000, 2, "stereo", 0.0, 10.0, None, True)
+PICTURE = VideoStream(1, "h264", 640, 480, 25.0, 1.0, 0.0, 10.0, True)
+CLIP = Clip("ab12", Path("talk.mp4"), 10.0, "mov,mp4", 0.0, (SOUND,), (PICTURE,))
+
+
+def make_words(scores, guessed=()):
+    return tuple(
+        Word(f"w{n}", float(n), n + 0.8, score, n in guessed) for n, score in enumerate(scores)
+    )
+
+
+def make_sequence(words, language=None, voiced=None, coverage=None):
+    count = len(words)
+    ones = np.ones(count, np.float32)
+    language = np.ones((count, 2), np.float32) if language is None else language
+    return AlignedSequence(
+        "ab12",
+        words,
+        {
+            "language": WordFeatures(language, ones, ("toy.0", "toy.1")),
+            "visual": WordFeatures(
+                np.ones((count, 1), np.float32), ones if coverage is None else coverage, ("toy.x",)
+            ),
+            "acoustic": WordFeatures(
+                np.ones((count, 1), np.float32) if voiced is None else voiced, ones, ("toy.voiced",)
+            ),
+        },
+    )
+
+
+def make_face(observed, **notes):
+    observed = np.asarray(observed, bool)
+    return FeatureTrack(
+        np.where(observed, 1.0, np.nan).astype(np.float32)[:, None],
+        np.arange(len(observed)) / 25,
+        ("toy.x",),
+        observed,
+        notes,
+    )
+
+
+def warn(sequence, face, clip=CLIP):
+    tracks = {"visual": (face,) if face else (), "acoustic": ()}
+    return " | ".join(measure_quality(clip, sequence, tracks).warnings)
+
+
+GOOD = make_words([0.9] * 8)
+
+
+def test_a_good_clip_has_no_warning():
+    quality = measure_quality(
+        CLIP, make_sequence(GOOD), {"visual": (make_face([True] * 10),), "acoustic": ()}
+    )
+    assert quality.warnings == ()
+    assert quality.face_share == 1.0
+    assert quality.speech_share == pytest.approx(8 * 0.8 / 10)
+
+
+def test_words_are_counted():
+    words = make_words([0.9, None, 0.5, None], guessed=(2,))
+    language = np.ones((4, 2), np.float32)
+    language[3] = np.nan
+    voiced = np.array([[1.0], [0.5], [np.nan], [0.0]], np.float32)
+    found = describe_words(make_sequence(words, language, voiced, np.float32([1, 1, 0, 0])))
+    assert found == {
+        "words": 4,
+        "interpolated": 2,
+        "guessed": 1,
+        "without_vector": 1,
+        "aligner_score": pytest.approx(0.7),
+        "voiced_share": pytest.approx(0.5),
+        "face_share": pytest.approx(0.5),
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "face", "said"),
+    [
+        (make_words([0.1] * 8), make_face([True]), "fit the sound badly"),
+        (make_words([0.9, None] * 4), make_face([True]), "4 of 8 words could not be aligned"),
+        (make_words([0.9]), make_face([True]), "only 8% of the clip is speech"),
+        (GOOD, make_face([False] * 5), "no face was found"),
+        (GOOD, make_face([True] + [False] * 4), "in only 20% of the frames"),
+        (GOOD, make_face([True], other_persons=2), "2 other faces were seen"),
+        (GOOD, make_face([True], video_truncated=True), "cut short"),
+        (GOOD, make_face([True], video_errors=3), "3 broken packets"),
+        (GOOD, make_face([True], audio_gap_seconds=1.5), "1.5 s of sound are missing"),
+        (GOOD, make_face([True], audio_overlap_seconds=2.0), "2.0 s of sound claim a time"),
+        (GOOD, make_face([True], frames_dropped=7), "7 pictures"),
+        (GOOD, make_face([True], longest_freeze=3.0), "stands still for up to 3.0 s"),
+    ],
+)
+def test_each_fault_is_told(words, face, said):
+    assert said in warn(make_sequence(words), face)
+
+
+def test_sound_alone_and_several_sound_tracks_are_told():
+    alone = Clip("ab12", Path("talk.wav"), 10.0, "wav", 0.0, (SOUND,), ())
+    assert "no picture" in warn(make_sequence(GOOD), None, alone)
+    two = Clip("ab12", Path("talk.mkv"), 10.0, "matroska", 0.0, (SOUND, SOUND), (PICTURE,))
+    assert "one of 2 sound tracks" in warn(make_sequence(GOOD), make_face([True]), two)
