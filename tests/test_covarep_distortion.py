@@ -101,6 +101,15 @@ def test_a_planted_distortion_appears_at_its_harmonic():
     assert got[bins > 7850].std() > 0.1  # random beyond the last harmonic
 
 
+def test_there_is_no_distortion_below_the_first_harmonic():
+    phase = np.zeros((1, 39))
+    phase[0, 1:] = 0.9  # between the first and the second harmonic
+    got = phase_distortion(made(200.0, phase))[0]
+    bins = np.arange(513) * 15.625
+    np.testing.assert_allclose(got[bins <= 200], 0, atol=1e-9)
+    assert np.interp(300, bins, got) == pytest.approx(0.45, abs=0.05)
+
+
 def test_constant_distortion_is_its_mean_and_has_the_least_spread():
     cosine, sine = np.full((100, 513), np.cos(0.7)), np.full((100, 513), np.sin(0.7))
     np.testing.assert_allclose(mean_distortion(cosine, sine), 0.7)

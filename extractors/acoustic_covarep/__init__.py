@@ -118,20 +118,21 @@ class Covarep:
         values = np.zeros((count, len(NAMES)), np.float32)
         pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
         voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
-        fill(values, 0, whole.to_rows(whole.Knots(pitch_at, voicing), rows))
-        values[:, 1] = values[:, 1] >= 0.5
-        fill(values, 2, whole.to_rows(shape, rows))
-        fill(values, 6, whole.to_rows(dispersion, rows))
-        fill(values, 7, whole.to_rows(whole.measure_slopes(recording), rows))
         frame_at = np.floor(frames.times * whole.RATE + 0.5)
-        fill(values, 8, whole.to_rows(whole.Knots(frame_at, frames.shape), rows))
-        fill(values, 11, whole.to_rows(whole.Knots(frames.spread, frames.cepstrum), rows))
+        slopes = whole.measure_slopes(recording)
+        for first, knots in (
+            (0, whole.Knots(pitch_at, voicing)),
+            (2, shape),
+            (6, dispersion),
+            (7, slopes),
+            (8, whole.Knots(frame_at, frames.shape)),
+            (11, whole.Knots(frames.spread, frames.cepstrum)),
+        ):
+            whole.fill_columns(values, first, knots, rows)
+        values[:, 1] = values[:, 1] >= 0.5
         for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
-            fill(
-                values,
-                first,
-                whole.distortion_to_rows(frames.times, part, seconds, circular=circular),
-            )
+            knots = whole.Knots(frames.times, part)
+            whole.fill_distortion(values, first, knots, seconds, circular=circular)
         return FeatureTrack(
             values,
             seconds,
@@ -157,17 +158,13 @@ def at_16_khz(audio: Audio) -> NDArray[np.float32]:
     return samples
 
 
-def fill(values: NDArray[np.float32], first: int, columns: NDArray[np.floating]) -> None:
-    """Write columns from ``first`` on, 0 for what is not finite."""
-    values[:, first : first + columns.shape[1]] = np.where(np.isfinite(columns), columns, 0)
-
-
 def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
     """Rows [T] with any sound above -100 dB in their 10 ms."""
-    padded = np.zeros(count * whole.HOP, np.float32)
-    covered = samples[: count * whole.HOP]
-    padded[: len(covered)] = covered
-    return np.abs(padded.reshape(count, whole.HOP)).max(axis=1, initial=0) > whole.SILENCE
+    if not count:
+        return np.zeros(0, bool)
+    starts = np.arange(count) * whole.HOP
+    high, low = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
+    return np.maximum(high, -low) > whole.SILENCE
 
 
 def filled_columns(n: int, instants: int, frames: int) -> str:

@@ -14,8 +14,6 @@ from extractors.acoustic_covarep.phase import minimum_phase, wrap
 from extractors.acoustic_covarep.prediction import FloatArray
 from extractors.acoustic_covarep.sinusoids import Harmonics
 
-IntArray = NDArray[np.intp]
-
 HALF = 512  # bins from DC to Nyquist, less one
 MEANS, DEVIATIONS = 25, 13  # columns of HMPDM, HMPDD
 MEAN_FRAMES, TREND_FRAMES = 25, 9  # lengths of the smoothers
@@ -183,7 +181,6 @@ def deviation_of_distortion(cosine: FloatArray, sine: FloatArray, rate: int = 16
         bins = slice(first, first + BINS)
         spread[:, bins] = squared_deviation(cosine[:, bins], sine[:, bins])
     spread = np.maximum(spread, SMALLEST**2)
-    spread[:, 0] = spread[:, 1]
     spread[[0, -1]] = AT_ENDS**2
     return mel_cepstrum(0.5 * np.log(spread), DEVIATIONS, rate)
 

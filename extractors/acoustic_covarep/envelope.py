@@ -5,12 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
-from extractors.acoustic_covarep.prediction import FloatArray, matlab_round
-
-IntArray = NDArray[np.intp]
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
 
 COEFFICIENTS = 25
 TOLERANCE = float(np.log(10 ** (2 / 20)))  # 2 dB, in nepers

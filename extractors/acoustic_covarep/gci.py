@@ -7,9 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import ellip, oaconvolve, sosfiltfilt
 
-from extractors.acoustic_covarep.prediction import FloatArray, lp_residual, matlab_round
-
-IntArray = NDArray[np.intp]
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray, lp_residual, matlab_round
 
 STRONG = 0.4  # of the largest residual: the samples whose place in the cycle is looked at
 SPREAD = 0.35  # of the half cycle, searched on both sides of the usual place

@@ -16,13 +16,12 @@ from scipy.signal import firls, lfilter
 
 from extractors.acoustic_covarep.prediction import (
     FloatArray,
+    IntArray,
     lpc,
     matlab_hanning,
     matlab_round,
     solve_levinson,
 )
-
-IntArray = NDArray[np.intp]
 
 LEAK = 0.99  # of the lip radiation's inverse, an integrator
 LONGEST_PERIOD = 10.0  # seconds; bounds a frame that spans a pause

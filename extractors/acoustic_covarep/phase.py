@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
-from extractors.acoustic_covarep.prediction import FloatArray
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray
 from extractors.acoustic_covarep.sinusoids import Harmonics
-
-IntArray = NDArray[np.intp]
 
 RD_RANGE = (0.3, 2.5)
 RD_STEP = 0.01

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
 FloatArray = NDArray[np.floating]
+IntArray = NDArray[np.intp]
 
 FRAME = 0.025  # seconds; LP residual frames
 HOP = 0.005

@@ -9,14 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import next_fast_len, rfft
 from scipy.signal import ZoomFFT
 
 from extractors.acoustic_covarep.glottal import LONGEST_PERIOD, similar_lengths
-from extractors.acoustic_covarep.prediction import FloatArray, matlab_round
-
-IntArray = NDArray[np.intp]
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
 
 PULSE_F0 = (20.0, 500.0)  # Hz; pulses outside are not measured
 QUASI_OPEN = 0.5  # of the pulse's height

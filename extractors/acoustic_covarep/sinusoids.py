@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import rfft
 
-from extractors.acoustic_covarep.prediction import FloatArray
-
-IntArray = NDArray[np.intp]
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray
 
 DFT = 4096
 PERIODS = 3  # length of the window

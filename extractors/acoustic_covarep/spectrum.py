@@ -5,13 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.fft import irfft, rfft
 
 from extractors.acoustic_covarep.glottal import similar_lengths
-from extractors.acoustic_covarep.prediction import FloatArray, matlab_round
-
-IntArray = NDArray[np.intp]
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
 
 SUPPORT = 8  # standard deviations of the Gauss bell at which the wavelet is cut: 1e-14 of its peak
 LONGEST = 1000  # samples, where COVAREP cuts it at the latest

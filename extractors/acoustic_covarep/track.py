@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 
 from extractors.acoustic_covarep import distortion, gci, glottal, pitch, pulses, sinusoids
 from extractors.acoustic_covarep.envelope import mel_cepstrum, spread_evenly, true_envelope
-from extractors.acoustic_covarep.phase import fit_rd
-from extractors.acoustic_covarep.prediction import FloatArray, lp_residual
+from extractors.acoustic_covarep.phase import fit_rd, wrap
+from extractors.acoustic_covarep.prediction import FloatArray, IntArray, lp_residual
 from extractors.acoustic_covarep.sinusoids import frame_spectra
 from extractors.acoustic_covarep.spectrum import LONGEST, maxima_dispersion, peak_slope
-
-IntArray = NDArray[np.intp]
 
 RATE = 16000  # samples a second; all orders and bands below are meant for it
 HOP = 160  # samples between rows
@@ -296,27 +294,32 @@ def measure_frames(
     return Frames(times, spread, shape, cepstrum, mean, deviation)
 
 
-def to_rows(knots: Knots, rows: FloatArray) -> FloatArray:
-    """Linear interpolation of knots [P, D] to row positions; 0 outside of the knots."""
-    out = np.zeros((len(rows), knots.values.shape[1]))
-    if len(knots.positions):
-        for column in range(out.shape[1]):
-            out[:, column] = np.interp(
-                rows, knots.positions, knots.values[:, column], left=0, right=0
-            )
-    return out
+def interpolate(knots: Knots, column: int, at: FloatArray) -> FloatArray:
+    """One column of knots on the straight lines between them [len(at)]; 0 outside of the knots."""
+    if not len(knots.positions):
+        return np.zeros(len(at))
+    return np.interp(at, knots.positions, knots.values[:, column], left=0, right=0)
 
 
-def distortion_to_rows(
-    times: FloatArray, values: NDArray[np.floating], rows: FloatArray, *, circular: bool
-) -> FloatArray:
-    """Distortion features at row times (s), by way of COVAREP's 5 ms grid from 0 on."""
-    if not len(times):
-        return np.zeros((len(rows), values.shape[1]))
-    if circular:
-        values = np.unwrap(values.astype(np.float64), axis=0)
-    grid = 0.005 * np.arange(int(np.ceil(times[-1] / 0.005 - 1e-9)) + 1)
-    on_grid = to_rows(Knots(times, values), grid)
-    if circular:
-        on_grid -= 2 * np.pi * np.round(on_grid / (2 * np.pi))
-    return to_rows(Knots(grid, on_grid), rows)
+def fill_columns(values: NDArray[np.float32], first: int, knots: Knots, rows: FloatArray) -> None:
+    """Write a measure into columns from ``first`` on; 0 for what is not finite."""
+    for column in range(knots.values.shape[1]):
+        measured = interpolate(knots, column, rows)
+        values[:, first + column] = np.where(np.isfinite(measured), measured, 0)
+
+
+def fill_distortion(
+    values: NDArray[np.float32], first: int, knots: Knots, rows: FloatArray, *, circular: bool
+) -> None:
+    """Write distortion features (knots and rows in seconds) by way of COVAREP's 5 ms grid."""
+    if not len(knots.positions):
+        return
+    grid = 0.005 * np.arange(int(np.ceil(knots.positions[-1] / 0.005 - 1e-9)) + 1)
+    for column in range(knots.values.shape[1]):
+        measured: FloatArray = knots.values[:, column].astype(np.float64)
+        if circular:
+            measured = np.unwrap(measured)
+        measured = np.interp(grid, knots.positions, measured, left=0, right=0)
+        if circular:
+            measured = wrap(measured)
+        values[:, first + column] = np.interp(rows, grid, measured, left=0, right=0)
