@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from functools import lru_cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from extractors.types import Transcript
 from pipeline.clip import open_clip
+from pipeline.errors import RecipeMismatch
 from pipeline.process import (
     ClipRun,
     ProcessedClip,
@@ -84,13 +86,15 @@ def predict_clip(
     # Reading what the user named comes first: a misspelt recipe must not cost a minute of work.
     said = open_transcript(transcript)
     made = open_recipe(recipe)
+    folder = find_model(model)
+    check_columns(folder, made)
     started = time.perf_counter()
     processed = process_clip(path, made, said, None if store is None else Store(store), progress)
     progress("predict", None)
     from rmfn.predict import Predictor
     from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
 
-    predictor = Predictor.load(find_model(model))
+    predictor = Predictor.load(folder)
     predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
     progress("predict", 1.0)
     spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
@@ -113,14 +117,40 @@ def predict_clip(
 
 
 def find_model(name_or_path: str | None) -> Path:
-    """The folder of a checkpoint, or of a shipped one by its name."""
+    """The folder of a checkpoint, or of a shipped one by its name.
+
+    Raises
+    ------
+    ValueError : there is no such folder.
+    """
     import rmfn
 
     shipped = Path(rmfn.__file__).parent / "checkpoints"
-    if name_or_path is None:
-        return shipped / DEFAULT_MODEL
-    own = Path(name_or_path)
-    return own if own.exists() or not (shipped / name_or_path).is_dir() else shipped / name_or_path
+    for folder in (Path(name_or_path or DEFAULT_MODEL), shipped / (name_or_path or DEFAULT_MODEL)):
+        if (folder / "model.json").is_file():
+            return folder
+    names = ", ".join(sorted(folder.parent.name for folder in shipped.glob("*/model.json")))
+    raise ValueError(
+        f"{name_or_path}: no checkpoint (a folder with model.json) and not one of those that ship: "
+        f"{names}"
+    )
+
+
+def check_columns(model: Path, recipe: Recipe) -> None:
+    """See, before any work, that a recipe makes what a model reads.
+
+    Raises
+    ------
+    RecipeMismatch : it does not; names the first column missing.
+    """
+    wanted = json.loads((model / "model.json").read_text(encoding="utf-8")).get("columns", {})
+    made = {name for backend in recipe.backends for name in backend.names}
+    for modality, names in wanted.items():
+        if missing := [name for name in names if name not in made]:
+            raise RecipeMismatch(
+                f"the model {model.name} reads {len(missing)} {modality} columns that the recipe "
+                f"{recipe.name!r} does not make, the first is {missing[0]!r}"
+            )
 
 
 def describe_word(word: Any) -> dict[str, Any]:

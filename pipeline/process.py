@@ -204,32 +204,45 @@ def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
 def assemble(
     run: ClipRun, words: tuple[Word, ...], tracks: dict[str, tuple[FeatureTrack, ...]]
 ) -> ProcessedClip:
-    """Put words and tracks together: one row a word and modality, utterances, quality."""
-    recipe = run.recipe
+    """Put words and tracks together: utterances, one row a word and modality, quality."""
     utterances = tuple(cut_utterances(words))
-    spoken = [[words[index] for index in utterance] for utterance in utterances]
-    features: dict[str, WordFeatures] = {}
-    if recipe.language:
-        with run.stage("language"):
-            tokens = [[word.text for word in utterance] for utterance in spoken]
-            features["language"] = join_features(
-                [_observed_rows(backend, tokens) for backend in recipe.language]
-            )
-    for modality in ("visual", "acoustic"):
-        backends = getattr(recipe, modality)
-        pooled = [pool(track, words) for track in tracks[modality]]
-        if backends and not pooled:
-            names = tuple(name for backend in backends for name in backend.names)
-            pooled = [_missing_rows(len(words), names)]
-        if modality == "acoustic" and recipe.timing is not None:
-            pooled.append(_observed_rows(recipe.timing, spoken))
-        if pooled:
-            features[modality] = join_features(pooled)
-    sequence = AlignedSequence(run.clip.id, words, features)
-    if run.store is not None:
-        run.store.put_sequence(run.key(*recipe.settings), sequence, run.origin)
+    key = run.key(*run.recipe.settings)
+    sequence = run.store and run.store.get_sequence(run.clip.id, key)
+    if sequence is None:
+        spoken = [[words[index] for index in utterance] for utterance in utterances]
+        features: dict[str, WordFeatures] = {}
+        if run.recipe.language:
+            with run.stage("language"):
+                tokens = [[word.text for word in utterance] for utterance in spoken]
+                features["language"] = join_features(
+                    [_observed_rows(backend, tokens) for backend in run.recipe.language]
+                )
+        for modality in ("visual", "acoustic"):
+            if parts := _pool_modality(run.recipe, modality, words, spoken, tracks[modality]):
+                features[modality] = join_features(parts)
+        sequence = AlignedSequence(run.clip.id, words, features)
+        if run.store is not None:
+            run.store.put_sequence(key, sequence, run.origin)
     quality = measure_quality(run.clip, sequence, tracks)
     return ProcessedClip(run.clip, sequence, utterances, tracks, quality, dict(run.seconds))
+
+
+def _pool_modality(
+    recipe: Recipe,
+    modality: str,
+    words: tuple[Word, ...],
+    spoken: list[list[Word]],
+    tracks: tuple[FeatureTrack, ...],
+) -> list[WordFeatures]:
+    """The rows of each of a modality's backends; word timing stands beside the voice."""
+    backends = getattr(recipe, modality)
+    parts = [pool(track, words) for track in tracks]
+    if backends and not parts:
+        names = tuple(name for backend in backends for name in backend.names)
+        parts = [_missing_rows(len(words), names)]
+    if modality == "acoustic" and recipe.timing is not None:
+        parts.append(_observed_rows(recipe.timing, spoken))
+    return parts
 
 
 def _observed_rows(backend: Any, utterances: list[list[Any]]) -> WordFeatures:

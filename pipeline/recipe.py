@@ -53,6 +53,12 @@ class Recipe:
     timing: Any
     settings: dict[str, Any]
 
+    @property
+    def backends(self) -> tuple[Any, ...]:
+        """All that make columns."""
+        timing = () if self.timing is None else (self.timing,)
+        return (*self.language, *self.visual, *self.acoustic, *timing)
+
     @cached_property
     def provenance(self) -> dict[str, Any]:
         """Settings, package versions and weight hashes of every step, ready for JSON."""

@@ -84,8 +84,9 @@ def renamed_text(folder):
 
 
 def index_cut_off(folder):
-    path = folder / "cut.mp4"
-    path.write_bytes(HAPPY.read_bytes()[: HAPPY.stat().st_size // 2])
+    """An MP4 as a camera writes it, the index at the end, copied halfway."""
+    path = write_video(folder / "cut.mp4", speech())
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     return path
 
 
@@ -194,6 +195,14 @@ def test_a_clip_without_a_face_is_predicted_and_said(tmp_path):
 def test_a_video_of_one_frame_is_predicted(tmp_path):
     record = predict(write_video(tmp_path / "one.mp4", speech(), frames=1), tmp_path / "out.json")
     assert record["overall"]["sentiment"]["value"] > 0
+
+
+def test_a_video_cut_short_is_predicted_as_far_as_it_goes(tmp_path):
+    cut = tmp_path / "cut.mp4"
+    cut.write_bytes(HAPPY.read_bytes()[: HAPPY.stat().st_size // 2])
+    record = predict(cut, tmp_path / "out.json")
+    assert "cut short" in " ".join(record["quality"]["warnings"])
+    assert record["utterances"][0]["text"] == "I really enjoyed this movie."
 
 
 def test_another_clips_transcript_is_doubted(tmp_path):
@@ -319,3 +328,13 @@ def test_the_main_path_needs_no_network(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "network use" not in done.stderr
     assert json.loads((tmp_path / "out.json").read_text())["overall"]["sentiment"]["value"] > 0
+
+
+def test_a_model_that_reads_more_than_the_recipe_makes_is_told_at_once(tmp_path, capfd):
+    recipe = (ROOT / "pipeline/recipes/embedded.toml").read_text()
+    other = tmp_path / "other.toml"
+    other.write_text(recipe.replace('backend = "minilm"', 'backend = "glove"'))
+    status, _, stderr = run(capfd, "predict", HAPPY, "--recipe", other)
+    assert status == 2
+    assert "384 language columns" in stderr
+    assert "'minilm.0'" in stderr
