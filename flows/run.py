@@ -95,6 +95,7 @@ def predict_clip(
     from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
 
     predictor = Predictor.load(folder)
+    predictor.require_recipe(made.provenance)
     predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
     progress("predict", 1.0)
     spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]

@@ -207,7 +207,7 @@ def assemble(
     """Put words and tracks together: utterances, one row a word and modality, quality."""
     utterances = tuple(cut_utterances(words))
     key = run.key(*run.recipe.settings)
-    sequence = run.store and run.store.get_sequence(run.clip.id, key)
+    sequence = None if run.store is None else run.store.get_sequence(run.clip.id, key)
     if sequence is None:
         spoken = [[words[index] for index in utterance] for utterance in utterances]
         features: dict[str, WordFeatures] = {}
