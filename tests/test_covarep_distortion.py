@@ -11,6 +11,7 @@ from extractors.acoustic_covarep.distortion import (
     mean_distortion,
     mean_groups,
     median_of_nine,
+    moving_sum,
     phase_distortion,
     random_phases,
     smooth_hann,
@@ -25,6 +26,15 @@ def test_moving_mean_is_filtfilt(length, frames):
     values = np.random.default_rng(0).normal(size=(frames, 6))
     expected = filtfilt(np.ones(length) / length, 1, values, axis=0, padlen=3 * (length - 1))
     np.testing.assert_allclose(smooth_twice(values, length), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("length", [1, 2, 9, 25])
+def test_moving_sum_is_a_convolution_and_does_not_depend_on_the_start(length):
+    values = np.random.default_rng(5).normal(size=(90, 3))
+    got = moving_sum(values, length)
+    expected = np.stack([np.convolve(v, np.ones(length), "valid") for v in values.T], axis=1)
+    np.testing.assert_allclose(got, expected, atol=1e-12)
+    np.testing.assert_array_equal(moving_sum(values[7:80], length), got[7 : 80 - length + 1])
 
 
 def test_hann_mean_is_filtfilt():

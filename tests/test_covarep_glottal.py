@@ -98,10 +98,14 @@ def test_periods_are_distances_to_the_instant_before():
 def test_groups_hold_every_index_once_and_similar_lengths():
     lengths = np.random.default_rng(0).integers(1, 3000, 500)
     groups = list(similar_lengths(lengths))
-    assert sorted(np.concatenate(groups)) == list(range(500))
-    for group in groups:
-        assert lengths[group].max() <= max(32, 1.2 * lengths[group].min())
+    assert sorted(np.concatenate([group for _, group in groups])) == list(range(500))
+    size_of = {}
+    for size, group in groups:
+        assert lengths[group].max() <= size <= max(32, 1.16 * lengths[group].min() + 1)
+        size_of |= dict.fromkeys(lengths[group].tolist(), size)
     assert list(similar_lengths(np.zeros(0, int))) == []
+    for length in lengths[:50]:  # a length goes to the same size in any company
+        assert [size for size, _ in similar_lengths(np.array([length]))] == [size_of[length]]
 
 
 def shape_of_one_pulse(flow, derivative, start, stop, period):

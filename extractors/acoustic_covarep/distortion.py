@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import uniform_filter1d
 
 from extractors.acoustic_covarep.envelope import mel_cepstrum
 from extractors.acoustic_covarep.phase import minimum_phase, wrap
@@ -102,11 +101,26 @@ def reflect_oddly(values: NDArray[np.floating], margin: int) -> NDArray[np.float
 
 def smooth_twice(values: FloatArray, length: int) -> FloatArray:
     """Moving mean over ``length`` frames, forwards and backwards (filtfilt)."""
-    margin = length - 1
-    extended = reflect_oddly(values, margin)
-    once = uniform_filter1d(extended, length, axis=0, mode="nearest")
-    twice = uniform_filter1d(once, length, axis=0, mode="nearest")
-    return twice[margin : margin + len(values)]
+    extended = reflect_oddly(values, length - 1)
+    return moving_sum(moving_sum(extended, length), length) / length**2
+
+
+def moving_sum(values: FloatArray, length: int) -> FloatArray:
+    """Sums [T - length + 1, ...] over ``length`` frames, from sums over 1, 2, 4 ... of them.
+
+    Unlike a running sum, each is added up in the same order wherever the track starts.
+    """
+    count = len(values) - length + 1
+    total, used = np.zeros((count, *values.shape[1:])), 0
+    power, span = values, 1
+    while span <= length:
+        if length & span:
+            total += power[used : used + count]
+            used += span
+        if 2 * span <= length:
+            power = power[:-span] + power[span:]
+        span *= 2
+    return total
 
 
 def smooth_hann(values: NDArray[np.floating], length: int) -> FloatArray:

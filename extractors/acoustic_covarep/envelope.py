@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.fft import irfft, rfft
 
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
+from extractors.acoustic_covarep.transforms import irfft, rfft
 
 COEFFICIENTS = 25
 TOLERANCE = float(np.log(10 ** (2 / 20)))  # 2 dB, in nepers

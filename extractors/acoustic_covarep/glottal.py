@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
+from scipy.fft import next_fast_len
 from scipy.signal import firls, lfilter
 
 from extractors.acoustic_covarep.prediction import (
@@ -22,8 +22,10 @@ from extractors.acoustic_covarep.prediction import (
     matlab_round,
     solve_levinson,
 )
+from extractors.acoustic_covarep.transforms import irfft, rfft
 
 LEAK = 0.99  # of the lip radiation's inverse, an integrator
+PADDING = 1.15  # from one size of padded frames to the next
 LONGEST_PERIOD = 10.0  # seconds; bounds a frame that spans a pause
 
 
@@ -38,14 +40,19 @@ def glottal_periods(gci: IntArray, rate: int) -> IntArray:
     return np.minimum(np.r_[distance[0], distance], int(LONGEST_PERIOD * rate))
 
 
-def similar_lengths(lengths: IntArray, most: int = 96) -> Iterator[IntArray]:
-    """Indices in groups of about the same length, so that padding them costs little."""
-    order = np.argsort(lengths, kind="stable")
+def similar_lengths(lengths: IntArray, most: int = 96) -> Iterator[tuple[int, IntArray]]:
+    """Groups of about the same length: a size to pad them to, and the indices of up to ``most``.
+
+    The size depends on a length alone, never on the company it is in: the same frame is worked on
+    in the same way, to the last bit, wherever a block starts.
+    """
+    step = np.ceil(np.log(np.maximum(lengths, 32) / 32) / np.log(PADDING) - 1e-9).astype(np.intp)
+    order = np.argsort(step, kind="stable")
     first = 0
     while first < len(order):
-        limit = max(32, 1.2 * lengths[order[first]])
-        last = first + int(np.searchsorted(lengths[order[first : first + most]], limit, "right"))
-        yield order[first:last]
+        here = step[order[first]]
+        last = first + int(np.searchsorted(step[order[first : first + most]], here, "right"))
+        yield int(np.ceil(32 * PADDING**here)), order[first:last]
         first = last
 
 
@@ -76,7 +83,7 @@ def iaif(frames: FloatArray, lengths: IntArray, rate: int) -> tuple[FloatArray, 
 
     kernel = flow_high_pass(rate)
     n = next_fast_len(size + len(kernel) - 1, real=True)
-    filtered = irfft(rfft(frames, n) * rfft(kernel, n), n)
+    filtered = irfft(rfft(frames, n) * rfft(kernel[None], n), n)
     x = filtered[:, len(kernel) // 2 :][:, :size] * inside
 
     # A window for each length: 0.5 (1 - cos(2 pi k / (length + 1)))
@@ -94,15 +101,8 @@ def iaif(frames: FloatArray, lengths: IntArray, rate: int) -> tuple[FloatArray, 
         return lfilter([1.0], [1.0, -LEAK], y, axis=1)
 
     windowed = x * window
-    tilt = solve_levinson(
-        np.stack(
-            [
-                np.einsum("bl,bl->b", windowed, windowed),
-                np.einsum("bl,bl->b", windowed[:, 1:], windowed[:, :-1]),
-            ],
-            axis=1,
-        )
-    )
+    lags = ((windowed**2).sum(axis=1), (windowed[:, 1:] * windowed[:, :-1]).sum(axis=1))
+    tilt = solve_levinson(np.stack(lags, axis=1))
     y = signal[:, lead:] + tilt[:, 1:] * signal[:, lead - 1 : -1]
     tract = lpc(y * window, order_tract)
     y = integrate(inverse_filter(tract))[:, lead:]
@@ -146,10 +146,10 @@ def glottal_flow(
     touching = np.flatnonzero(
         (start < last) & (stop > first) & (stop - start > 2 * matlab_round(rate / 2000) + 4)
     )
-    for group in similar_lengths((stop - start)[touching]):
+    for size, group in similar_lengths((stop - start)[touching]):
         chosen = touching[group]
         lengths = (stop - start)[chosen]
-        frames = np.zeros((len(chosen), lengths.max()))
+        frames = np.zeros((len(chosen), size))
         for row, (a, b) in enumerate(zip(start[chosen], stop[chosen], strict=True)):
             frames[row, : b - a] = sign * x[a:b] * matlab_hanning(b - a)
         flows, derivatives = iaif(frames, lengths, rate)

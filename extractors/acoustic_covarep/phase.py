@@ -7,10 +7,10 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, rfft
 
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray
 from extractors.acoustic_covarep.sinusoids import Harmonics
+from extractors.acoustic_covarep.transforms import irfft, rfft
 
 RD_RANGE = (0.3, 2.5)
 RD_STEP = 0.01

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.fft import rfft
 from scipy.signal import ellip, sosfiltfilt
 
 from extractors.acoustic_covarep.prediction import FloatArray, lp_residual, matlab_round
+from extractors.acoustic_covarep.transforms import rfft
 
 F0_MIN, F0_MAX = 50, 500  # Hz, where SRH searches
 SRH_HOP = 0.010  # seconds

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
+from scipy.fft import next_fast_len
+
+from extractors.acoustic_covarep.transforms import irfft, rfft
 
 FloatArray = NDArray[np.floating]
 IntArray = NDArray[np.intp]
@@ -109,7 +111,8 @@ def lp_residual(
 def overlap_add(frames: FloatArray, hop: int, out: FloatArray) -> None:
     """Add frames [B, L] to ``out`` at 0, hop, 2 hop ..."""
     count, size = frames.shape
-    for first in range(0, size, hop):
+    # Oldest frames first, as between two calls: sums do not depend on where a batch ends.
+    for first in reversed(range(0, size, hop)):
         piece = frames[:, first : first + hop]
         view = out[first : first + count * hop]
         if len(view) < count * hop:  # the last pieces are shorter than a hop

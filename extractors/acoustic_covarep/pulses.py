@@ -9,11 +9,11 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
-from scipy.fft import next_fast_len, rfft
 from scipy.signal import ZoomFFT
 
-from extractors.acoustic_covarep.glottal import LONGEST_PERIOD, similar_lengths
+from extractors.acoustic_covarep.glottal import LONGEST_PERIOD, PADDING, similar_lengths
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
+from extractors.acoustic_covarep.transforms import fill_up, rfft
 
 PULSE_F0 = (20.0, 500.0)  # Hz; pulses outside are not measured
 QUASI_OPEN = 0.5  # of the pulse's height
@@ -93,8 +93,7 @@ def first_harmonics(
     start = np.maximum(gci - half, 0)
     stop = np.minimum(gci + half, len(derivative) - 1)
     lengths = stop - start + 1
-    for group in similar_lengths(lengths):
-        size = next_fast_len(int(lengths[group].max()))
+    for size, group in similar_lengths(lengths):
         at = np.arange(size)
         n = lengths[group][:, None]
         window = (0.54 - 0.46 * np.cos(2 * np.pi * at / np.maximum(n - 1, 1))) * (at < n)
@@ -103,8 +102,8 @@ def first_harmonics(
         frames[:, : gathered.shape[1]] = gathered
         f0 = rate / periods[group]
         # Peaks beyond five times f0 cannot reach down to the second harmonic.
-        bins = min(rate // 2, int(5 * f0.max()) + 8)
-        spectrum = ZoomFFT(size, [0, bins], bins, fs=rate)(frames * window)
+        bins = min(rate // 2, int(5 * 3 * rate / (size / PADDING - 4)) + 8)
+        spectrum = ZoomFFT(size, [0, bins], bins, fs=rate)(fill_up(frames * window))[: len(group)]
         power = spectrum.real**2 + spectrum.imag**2
         out[group] = nearest_peaks_difference(power, f0)
     return out
@@ -220,7 +219,7 @@ def voice_quality(
     is_first = opening & (measured == 0)
     start = np.where(is_first, np.maximum(0, g - int(LONGEST_PERIOD * rate)), start)
     out[measured, 2] = first_harmonics(derivative, g, t0, rate)
-    for group in similar_lengths(g - start + 1):
+    for _, group in similar_lengths(g - start + 1):
         at = measured[group]
         pulse = start[group], g[group]
         out[at, 0], out[at, 1] = pulse_shape(flow, derivative, *pulse, t0[group], rate)

@@ -7,9 +7,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import rfft
 
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray
+from extractors.acoustic_covarep.transforms import rfft
 
 DFT = 4096
 PERIODS = 3  # length of the window

@@ -10,9 +10,11 @@ from scipy.fft import irfft, rfft
 from extractors.acoustic_covarep.glottal import similar_lengths
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
 
-SUPPORT = 8  # standard deviations of the Gauss bell at which the wavelet is cut: 1e-14 of its peak
-LONGEST = 1000  # samples, where COVAREP cuts it at the latest
+SUPPORT = 8  # standard deviations of the Gauss bell that count: 1e-14 of its peak is left out
+LONGEST = 1000  # samples, where COVAREP cuts a wavelet at the latest
 FFT = 8192
+MARGIN = SUPPORT * 2**6  # samples to both sides of the largest wavelet
+STEP = 7040  # samples transformed at a time, a multiple of 10 ms; STEP + 2 MARGIN <= FFT
 MDQ_BANDS = (2, 3, 4, 5, 6)
 SLOPE_BANDS = (0, 1, 2, 3, 4, 5, 6)
 SLOPE_FRAME, SLOPE_HOP = 0.040, 0.010  # seconds
@@ -34,19 +36,35 @@ def wavelet_spectra(bands: tuple[int, ...]) -> FloatArray:
     return np.array(rows)
 
 
-def wavelet_bands(x: FloatArray, bands: tuple[int, ...]) -> FloatArray:
-    """Wavelet transform [len(bands), n] of a signal [n], taken as zero outside."""
-    margin = min(LONGEST, SUPPORT * 2 ** max(bands))
-    step = FFT - 2 * margin
-    count = -(-len(x) // step)
-    padded = np.zeros(count * step + 2 * margin)
-    padded[margin : margin + len(x)] = x
-    out = np.empty((len(bands), count * step))
+def needed_span(first: int, last: int) -> tuple[int, int]:
+    """Samples to read (they may lie outside of the file) for the bands of first .. last - 1.
+
+    Whole steps are transformed, counted from the start of the file: then a sample's value is the
+    same to the last bit, whatever is asked for beside it.
+    """
+    lead = -(-MARGIN // 160) * 160  # whole frames of peakSlope
+    return first // STEP * STEP - lead, -(-last // STEP) * STEP + MARGIN
+
+
+def wavelet_bands(x: FloatArray, bands: tuple[int, ...], first: int = 0) -> FloatArray:
+    """Wavelet transform [len(bands), n] of a signal [n], taken as zero outside.
+
+    Parameters
+    ----------
+    x : [n], the samples from ``first`` of a file on.
+    bands : numbers, 6 at most.
+    """
+    lead = first % STEP
+    count = -(-(lead + len(x)) // STEP)
+    padded = np.zeros(count * STEP + 2 * MARGIN)
+    padded[MARGIN + lead : MARGIN + lead + len(x)] = x
+    out = np.empty((len(bands), count * STEP))
     spectra = wavelet_spectra(bands)
     for i in range(count):
-        piece = rfft(padded[i * step : i * step + FFT])
-        out[:, i * step : (i + 1) * step] = irfft(piece * spectra, FFT)[:, margin : margin + step]
-    return out[:, : len(x)]
+        start = i * STEP
+        piece = irfft(rfft(padded[start : start + STEP + 2 * MARGIN], FFT) * spectra, FFT)
+        out[:, start : start + STEP] = piece[:, MARGIN : MARGIN + STEP]
+    return out[:, lead : lead + len(x)]
 
 
 def maxima_dispersion(
@@ -67,10 +85,10 @@ def maxima_dispersion(
     n : samples of the file. An instant within a period of its ends gets 0.
     """
     out = np.zeros(len(gci))
-    bands = wavelet_bands(residual, MDQ_BANDS)
+    bands = wavelet_bands(residual, MDQ_BANDS, first)
     reach = np.floor(0.2 * periods + 0.5).astype(np.intp)
     measured = np.flatnonzero((gci - periods >= 0) & (gci + periods < n) & (reach > 0))
-    for group in similar_lengths(reach[measured]):
+    for _, group in similar_lengths(reach[measured]):
         chosen = measured[group]
         s = reach[chosen][:, None]
         offsets = np.arange(2 * s.max() + 1)
@@ -81,12 +99,13 @@ def maxima_dispersion(
     return out
 
 
-def peak_slope(x: FloatArray, rate: int = 16000) -> FloatArray:
+def peak_slope(x: FloatArray, rate: int = 16000, first: int = 0) -> FloatArray:
     """Slope of the wavelet maxima over seven octaves (Kane & Gobl, Interspeech 2011).
 
     Parameters
     ----------
     x : [n] speech, frame k starts at sample k * 10 ms and is 40 ms long.
+    first : where ``x`` starts in its file.
 
     Returns
     -------
@@ -97,7 +116,7 @@ def peak_slope(x: FloatArray, rate: int = 16000) -> FloatArray:
     if not count:
         return np.zeros(0)
     pieces = -(-size // hop)
-    magnitude = np.abs(wavelet_bands(x, SLOPE_BANDS))[:, : (count + pieces - 1) * hop]
+    magnitude = np.abs(wavelet_bands(x, SLOPE_BANDS, first))[:, : (count + pieces - 1) * hop]
     of_hops = magnitude.reshape(len(SLOPE_BANDS), -1, hop).max(axis=2)
     peaks = np.max([of_hops[:, i : i + count] for i in range(pieces)], axis=0)
     abscissa = np.arange(len(SLOPE_BANDS)) - (len(SLOPE_BANDS) - 1) / 2

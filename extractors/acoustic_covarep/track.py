@@ -18,7 +18,7 @@ from extractors.acoustic_covarep.envelope import mel_cepstrum, spread_evenly, tr
 from extractors.acoustic_covarep.phase import fit_rd, wrap
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, lp_residual
 from extractors.acoustic_covarep.sinusoids import frame_spectra
-from extractors.acoustic_covarep.spectrum import LONGEST, maxima_dispersion, peak_slope
+from extractors.acoustic_covarep.spectrum import maxima_dispersion, needed_span, peak_slope
 
 RATE = 16000  # samples a second; all orders and bands below are meant for it
 HOP = 160  # samples between rows
@@ -120,8 +120,8 @@ def survey(recording: Recording) -> Survey:
         if len(frames):
             end = last + pitch.frame_length(RATE)
             x, start = recording.read(first - LP_MARGIN, end + LP_MARGIN)
-            # A stretch of silence is told by frames of the residual that lie within the block.
-            silent[frames] = pitch.silent_frames(x[first - start :], RATE)[: len(frames)]
+            before = (first - start) // HOP  # silence that reaches into the block counts too
+            silent[frames] = pitch.silent_frames(x, RATE)[before : before + len(frames)]
             sounding = frames[~silent[frames]]
             f0[sounding], strength[sounding] = harmonic_sums(
                 recording, first, end, sounding, pitch.F0_MIN, pitch.F0_MAX
@@ -216,11 +216,12 @@ def measure_pulses(recording: Recording, instants: IntArray) -> tuple[Knots, Kno
             flow, derivative, instants[here] - start, periods[here], RATE, opening=bool(opening)
         )
         reach = int(0.2 * periods[here].max()) + 1
-        start = max(0, int(instants[here[0]]) - reach)
-        lead = max(0, start - LONGEST)
-        stop = int(instants[here[-1]]) + reach
-        residual = recording.residual(lead, stop + LONGEST, ORDER)
-        dispersion[here, 0] = maxima_dispersion(residual, instants[here], periods[here], lead, n)
+        start, stop = needed_span(
+            int(instants[here[0]]) - reach, int(instants[here[-1]]) + reach + 1
+        )
+        start = max(0, start)
+        residual = recording.residual(start, stop, ORDER)
+        dispersion[here, 0] = maxima_dispersion(residual, instants[here], periods[here], start, n)
     return Knots(instants + 1.0, shape), Knots(instants.astype(float), dispersion)
 
 
@@ -232,10 +233,10 @@ def measure_slopes(recording: Recording) -> Knots:
     for first, last in recording.blocks():
         frames = np.arange(first // HOP, min(-(-last // HOP), count))
         if len(frames):
-            lead = max(0, first - (LONGEST // HOP + 1) * HOP)
-            x, _ = recording.read(lead, last + 640 + LONGEST)
-            skipped = (first - lead) // HOP
-            slopes[frames, 0] = peak_slope(x, RATE)[skipped : skipped + len(frames)]
+            start, stop = needed_span(first, last + 640)
+            x, start = recording.read(start, stop)
+            skipped = (first - start) // HOP
+            slopes[frames, 0] = peak_slope(x, RATE, start)[skipped : skipped + len(frames)]
     return Knots(320.0 + HOP * np.arange(count), slopes)
 
 
