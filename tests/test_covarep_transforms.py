@@ -8,14 +8,14 @@ import pytest
 from extractors.acoustic_covarep.transforms import fill_up, irfft, rfft
 
 
-@pytest.mark.parametrize("length", [343, 352, 420, 600, 735, 1000, 1024])
+@pytest.mark.parametrize("length", [343, 352, 420, 600, 735, 1000, 4096, 9858])
 @pytest.mark.parametrize("rows", [1, 3, 8, 21])
 def test_a_row_does_not_depend_on_the_others(length, rows):
     x = np.random.default_rng(0).normal(size=(rows, length))
     spectra = rfft(x, length)
     back = irfft(spectra, length)
     assert spectra.shape == (rows, length // 2 + 1)
-    np.testing.assert_allclose(spectra, np.fft.rfft(x), atol=1e-10)
+    np.testing.assert_allclose(spectra, np.fft.rfft(x), atol=1e-9)
     np.testing.assert_allclose(back, x, atol=1e-12)
     for i in range(rows):
         np.testing.assert_array_equal(rfft(x[i : i + 1], length)[0], spectra[i])

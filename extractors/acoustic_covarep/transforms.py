@@ -14,6 +14,7 @@ import scipy.fft
 from numpy.typing import NDArray
 
 ROWS = 8  # float64 values in the widest vector register
+LONG = 4096  # values; longer rows are few and go one by one
 
 
 def fill_up(x: NDArray[Any]) -> NDArray[Any]:
@@ -24,9 +25,13 @@ def fill_up(x: NDArray[Any]) -> NDArray[Any]:
 
 def rfft(x: NDArray[np.floating], n: int | None = None) -> NDArray[np.complexfloating]:
     """`scipy.fft.rfft` of rows [B, L]."""
+    if x.shape[1] > LONG:
+        return np.concatenate([scipy.fft.rfft(row[None], n) for row in x])
     return scipy.fft.rfft(fill_up(x), n)[: len(x)]
 
 
 def irfft(x: NDArray[Any], n: int | None = None) -> NDArray[np.floating]:
     """`scipy.fft.irfft` of rows [B, L]."""
+    if x.shape[1] > LONG // 2 + 1:
+        return np.concatenate([scipy.fft.irfft(row[None], n) for row in x])
     return scipy.fft.irfft(fill_up(x), n)[: len(x)]
