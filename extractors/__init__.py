@@ -60,6 +60,7 @@ BACKENDS: dict[str, dict[str, Backend]] = {
         ),
     },
     "acoustic": {
+        "covarep": Backend("extractors.acoustic_covarep:Covarep", ("numpy", "scipy", "soxr", "av")),
         "librosa": Backend(
             "extractors.acoustic_librosa:Librosa", ("librosa", "praat-parselmouth", "soxr", "av")
         ),

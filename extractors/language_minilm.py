@@ -29,7 +29,7 @@ class MiniLM:
     path : folder of another encoder with 384 hidden units in the transformers format; None takes
         the one that ships.
     layers : the mean of this many last layers is taken.
-    threads : CPU threads; None leaves torch's setting.
+    threads : CPU threads (utterances are short, more only wait); None leaves torch's setting.
 
     Notes
     -----
@@ -43,7 +43,7 @@ class MiniLM:
 
     path: str | None = None
     layers: int = 1
-    threads: int | None = field(default=None, compare=False)
+    threads: int | None = field(default=1, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:

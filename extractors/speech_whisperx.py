@@ -8,10 +8,12 @@ the recording. The times are those of the stretches; word times come from an ali
 
 from __future__ import annotations
 
+import gc
 import logging
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +66,7 @@ class WhisperX:
     most_repetition: float = 2.4
     compute_type: str = "int8"
     batch_size: int = field(default=4, compare=False)
-    threads: int = field(default=2, compare=False)
+    threads: int = field(default=1, compare=False)
     device: str = field(default="cpu", compare=False)
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class WhisperX:
         samples = _resample(audio)
         if not samples.any():
             return Transcript((), self.language)
-        with self._lock:  # the pipeline keeps a tokenizer and a call count
+        with self._lock, self._few_threads():  # the pipeline keeps a tokenizer and a call count
             found = self._pipeline.transcribe(
                 samples, batch_size=self.batch_size, chunk_size=self.chunk
             )["segments"]
@@ -103,6 +105,19 @@ class WhisperX:
             confidence >= self.least_confidence
             and get_compression_ratio(text) <= self.most_repetition
         )
+
+    @contextmanager
+    def _few_threads(self) -> Iterator[None]:
+        """Voice activity on as many threads as Whisper: torch takes all cores, and where others
+        use them too its threads spend their time waiting for each other (ten times the work)."""
+        import torch
+
+        before = torch.get_num_threads()
+        torch.set_num_threads(self.threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
     @cached_property
     def _lock(self) -> Any:
@@ -186,10 +201,15 @@ def _import_whisperx() -> Callable[..., Any]:
     # Sound is handed over as arrays, so nobody needs the decoder that torchcodec misses.
     warnings.filterwarnings("ignore", module=r"pyannote\.")
     warnings.filterwarnings("ignore", module=r"lightning\.")
+    collecting = gc.isenabled()
+    gc.disable()  # the imports make millions of objects that stay; counting them again takes 1 s
     try:
         from whisperx.asr import load_model
     except ImportError as error:
         raise WeightsMissing(f"WhisperX cannot be imported: {error}") from error
+    finally:
+        if collecting:
+            gc.enable()
     # On import it makes itself talkative: that it reads a file of an older version is not news.
     logging.getLogger("lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)

@@ -34,6 +34,9 @@ exit status: 0 all went well; 1 a clip could not be processed; 2 the input canno
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
     options = _build_parser().parse_args(arguments)
+    # A clip's stages share the cores; threads inside a stage would mostly wait for each other.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
         with nullcontext() if options.debug else _only_our_words():
             return options.run(options)
@@ -269,7 +272,6 @@ def _only_our_words() -> Iterator[None]:
     They write to descriptor 2 themselves, past Python; so the terminal is kept under another
     descriptor for Python's stderr, and 2 leads nowhere. ``--debug`` shows everything.
     """
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     sys.stderr.flush()
     python, terminal = sys.stderr, os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)

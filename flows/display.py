@@ -29,7 +29,8 @@ def show_stages() -> Iterator[Any]:
         BarColumn(bar_width=30),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=screen) as bars:
+    # Drawn seldom: every drawing takes the interpreter from the work that it shows.
+    with Progress(*columns, console=screen, refresh_per_second=4) as bars:
         lines: dict[str, Any] = {}
 
         def progress(stage: str, share: float | None) -> None:

@@ -289,4 +289,5 @@ def test_progress_tells_start_and_end_of_every_stage(clip):
         assert shares[-1] == 1.0
     between = told["visual"][1:-1]
     assert between == sorted(between)
-    assert len(between) == 75
+    assert between
+    assert all(0 <= share < 1 for share in between)
