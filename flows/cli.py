@@ -146,7 +146,7 @@ def _track(options: argparse.Namespace) -> int:
 
 def _extract(options: argparse.Namespace) -> int:
     from flows.batch import extract_clips, list_files
-    from flows.display import results, show_rows, show_stages
+    from flows.display import results, show_clips, show_stages
     from flows.run import open_recipe
     from pipeline.store import Store
 
@@ -157,7 +157,7 @@ def _extract(options: argparse.Namespace) -> int:
         _say(f"[{number}/{len(paths)}] {path}")
         with show_stages() as progress:
             records += extract_clips([path], recipe, store, progress)
-    show_rows(f"{len(records)} clips", records)
+    show_clips(records)
     results.print(f"features kept in: {options.store}")
     if options.json:
         write_json(options.json, {"clips": records})
