@@ -7,7 +7,7 @@ stays off the screen.
 
 The child is this module run by ``python -m pipeline.apart``. Requests and answers are lines of
 JSON, the track itself comes as a Parquet file. A child is kept for the next clip, with its models
-loaded; it ends when its parent does, since its input ends then.
+loaded; it ends when its parent does, however that ends, since its input ends then.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,7 @@ from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
 from typing import IO, Any
 
 from extractors.types import FeatureTrack, Frame
@@ -54,8 +56,9 @@ class _Child:
 
     def __init__(self) -> None:
         self.errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115 (closed by `end`)
+        self.folder = tempfile.TemporaryDirectory(prefix="rmfn-", ignore_cleanup_errors=True)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.apart"],
+            [sys.executable, "-m", "pipeline.apart", self.folder.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
@@ -94,6 +97,7 @@ class _Child:
         for pipe in (self.process.stdin, self.process.stdout, self.errors):
             if pipe is not None:
                 pipe.close()
+        self.folder.cleanup()
 
 
 _idle: dict[str, list[_Child]] = {}
@@ -140,43 +144,51 @@ def measure_apart(
         child = waiting.pop() if waiting else None
     child = child or _Child()
     finished = False
+    over = threading.Event()
+    threading.Thread(target=_kill_if_stopped, args=(child, stopped, over), daemon=True).start()
     try:
-        with tempfile.TemporaryDirectory(prefix="rmfn-") as folder:
-            out = Path(folder) / "track.parquet"
-            request = {
-                "backend": [type(backend).__module__, type(backend).__qualname__],
-                "settings": {
-                    entry.name: getattr(backend, entry.name)
-                    for entry in fields(backend)
-                    if entry.init
-                },
-                "clip": str(clip.path.absolute()),
-                "modality": modality,
-                "out": str(out),
-            }
-            for answer in child.ask(request):
-                if stopped.is_set():
-                    raise Stopped(f"{clip.path}: given up")
-                if "share" in answer:
-                    on_share(answer["share"])
-                elif "error" in answer:
-                    finished = True
-                    _raise(answer, clip, modality)
-                else:
-                    finished = True
-                    return read_track(out)
-            raise ClipError(
-                f"{clip.path}: the process that measured the {modality} features crashed "
-                f"({child.last_words()})",
-                str(clip.path),
-                modality,
-            )
+        out = Path(child.folder.name) / "track.parquet"
+        request = {
+            "backend": [type(backend).__module__, type(backend).__qualname__],
+            "settings": {
+                entry.name: getattr(backend, entry.name) for entry in fields(backend) if entry.init
+            },
+            "clip": str(clip.path.absolute()),
+            "modality": modality,
+            "out": str(out),
+        }
+        for answer in child.ask(request):
+            if "share" in answer:
+                on_share(answer["share"])
+            elif "error" in answer:
+                finished = True
+                _raise(answer, clip, modality)
+            else:
+                finished = True
+                return read_track(out)
+        if stopped.is_set():
+            raise Stopped(f"{clip.path}: given up")
+        raise ClipError(
+            f"{clip.path}: the process that measured the {modality} features crashed "
+            f"({child.last_words()})",
+            str(clip.path),
+            modality,
+        )
     finally:
-        if finished:
+        over.set()
+        if finished and not stopped.is_set():
             with _lock:
                 _idle[modality].append(child)
         else:
             child.end()
+
+
+def _kill_if_stopped(child: _Child, stopped: threading.Event, over: threading.Event) -> None:
+    """The child may be deep in native code and say nothing for a long time."""
+    while not over.wait(0.1):
+        if stopped.is_set():
+            child.process.kill()
+            return
 
 
 def _raise(answer: dict[str, Any], clip: Clip, modality: str) -> None:
@@ -192,8 +204,10 @@ def main() -> None:
     """The child: one request a line until there are no more."""
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print must not be taken for an answer
-    for line in sys.stdin:
-        request = json.loads(line)
+    requests: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read_requests, args=(requests, sys.argv[1]), daemon=True).start()
+    while True:
+        request = json.loads(requests.get())
         try:
             answer = _measure(request, answers)
         except BrokenPipeError:
@@ -207,6 +221,14 @@ def main() -> None:
                 "trace": traceback.format_exc(),
             }
         print(json.dumps(answer), file=answers)
+
+
+def _read_requests(requests: SimpleQueue[str], folder: str) -> None:
+    """Pass requests on; when there can be no more, leave whatever is being done, and no trace."""
+    for line in sys.stdin:
+        requests.put(line)
+    shutil.rmtree(folder, ignore_errors=True)
+    os._exit(0)
 
 
 def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterable
@@ -18,6 +19,7 @@ from pipeline.errors import AlignmentFailed, ClipError, MediaError, NoSpeech
 from pipeline.process import process_clip
 from pipeline.recipe import Recipe
 from pipeline.store import Store
+from tests.conftest import ROOT
 from tests.media_maker import make_clip
 
 TOKENS = ("one", "two", "three")  # a second each: the flash and the click at 1.6 s are in "two"
@@ -291,3 +293,40 @@ def test_progress_tells_start_and_end_of_every_stage(clip):
     assert between == sorted(between)
     assert between
     assert all(0 <= share < 1 for share in between)
+
+
+def test_a_child_ends_with_its_parent_and_leaves_no_folder(clip, tmp_path):
+    """Even if the parent had no chance to say goodbye."""
+    code = (
+        "import os, sys, threading\n"
+        "from pipeline.apart import measure_apart\n"
+        "from pipeline.clip import open_clip\n"
+        "from tests.test_process import NeverEnds\n"
+        "arguments = (NeverEnds(), open_clip(sys.argv[1]), 'visual')\n"
+        "told = threading.Event()\n"
+        "threading.Thread(target=measure_apart, daemon=True,\n"
+        "    args=(*arguments, lambda share: told.set(), threading.Event())).start()\n"
+        "told.wait(60)\n"
+        "os._exit(9)\n"
+    )
+    left = tmp_path / "tmp"
+    left.mkdir()
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code, str(clip)],
+        cwd=ROOT, env={**os.environ, "TMPDIR": str(left)}, start_new_session=True,
+    )  # fmt: skip
+    assert parent.wait(timeout=90) == 9
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline and _group_lives(parent.pid):
+        time.sleep(0.1)
+    assert not _group_lives(parent.pid)
+    # (The tests' own setting up leaves Prefect's home there.)
+    assert not [path for path in left.glob("rmfn-*") if "prefect" not in path.name]
+
+
+def _group_lives(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
