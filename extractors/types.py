@@ -158,6 +158,11 @@ class WordFeatures:
             )
 
 
+def cover_words(values: NDArray[np.float32], names: tuple[str, ...]) -> WordFeatures:
+    """Rows [N, D] of a word-level extractor; a word is covered where any of its values is there."""
+    return WordFeatures(values, np.asarray(np.isfinite(values).any(axis=1), np.float32), names)
+
+
 def join_features(parts: Sequence[WordFeatures]) -> WordFeatures:
     """Several extractors of one modality side by side: columns in order, coverage of the first."""
     if len(parts) == 1:

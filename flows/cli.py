@@ -58,15 +58,9 @@ def _explain(error: Exception) -> int:
     from extractors.weights import WeightsMissing
     from pipeline.errors import ClipError, MediaError
 
-    if isinstance(error, MediaError):
+    if isinstance(error, (ClipError, WeightsMissing, ValueError, OSError)):
         _say(f"error: {error}")
-        return 2
-    if isinstance(error, ClipError):
-        _say(f"error: {error}")
-        return 1
-    if isinstance(error, (WeightsMissing, ValueError, OSError)):
-        _say(f"error: {error}")
-        return 2
+        return 1 if isinstance(error, ClipError) and not isinstance(error, MediaError) else 2
     _say(
         f"internal error: {type(error).__name__}: {error} (run again with --debug for a traceback)"
     )

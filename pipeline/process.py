@@ -26,6 +26,7 @@ from extractors.types import (
     Transcript,
     Word,
     WordFeatures,
+    cover_words,
     join_features,
 )
 from pipeline.apart import measure_apart
@@ -246,11 +247,10 @@ def _pool_modality(
 
 
 def _observed_rows(backend: Any, utterances: list[list[Any]]) -> WordFeatures:
-    """Rows of a word-level backend; a word is covered where any of its values is there."""
+    """Rows of a word-level backend, all utterances one after another."""
     names = tuple(backend.names)
     values = np.concatenate([np.empty((0, len(names)), np.float32), *backend(utterances)])
-    observed = np.asarray(np.isfinite(values).any(axis=1), np.float32)
-    return WordFeatures(values, observed, names)
+    return cover_words(values, names)
 
 
 def _missing_rows(count: int, names: tuple[str, ...]) -> WordFeatures:

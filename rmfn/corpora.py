@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from extractors.types import Word, WordFeatures, join_features
+from extractors.types import Word, WordFeatures, cover_words, join_features
 from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
 
@@ -118,10 +116,7 @@ def make_sequences(
 
 
 def _rows(backend: Any, utterances: Sequence[Sequence[Any]]) -> list[WordFeatures]:
-    return [
-        WordFeatures(values, np.isfinite(values).any(axis=1).astype(np.float32), backend.names)
-        for values in backend(utterances)
-    ]
+    return [cover_words(values, backend.names) for values in backend(utterances)]
 
 
 def split_videos(videos: Sequence[str], parts: int, seed: int) -> list[list[int]]:
