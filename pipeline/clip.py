@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import av.logging
 from av.container import InputContainer
 from av.stream import Disposition
 
@@ -164,6 +165,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
 @contextmanager
 def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
     """FFmpeg's view of a regular local file; failures of file or container become MediaError."""
+    _keep_quiet()
     with _open_regular(path) as file:
         try:
             container = av.open(
@@ -189,6 +191,15 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
                 yield container
             except av.FFmpegError as e:
                 raise MediaError(f"{path}: cannot be decoded ({_reason(e)})", str(path)) from e
+            finally:
+                _keep_quiet()
+
+
+def _keep_quiet() -> None:
+    """FFmpeg's messages go nowhere, whatever another library (torchvision, when it is imported)
+    has set: a decoder thread that waits for Python's lock to hand a message to Python's logging,
+    while the thread with the lock waits for the decoder to end, waits for ever."""
+    av.logging.set_level(None)
 
 
 @contextmanager

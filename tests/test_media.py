@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import itertools
 import resource
+import subprocess
+import sys
 import threading
 import wave
 from dataclasses import replace
@@ -222,6 +224,27 @@ def test_a_reader_that_stops_early_leaves_nothing_open(tmp_path):
         frames.close()
     assert threading.active_count() == threads
     assert len(list(_open_files())) == descriptors
+
+
+@pytest.mark.parametrize("when", ["before", "while open"])
+def test_a_reader_ends_though_another_library_asked_for_ffmpegs_messages(tmp_path, when):
+    clip = make_clip(tmp_path / "clip.mp4")
+    code = f"""
+import itertools, sys
+import av, av.logging
+from pipeline.clip import open_clip
+from pipeline.media import read_frames
+clip = open_clip({str(clip)!r})
+for _ in range(20):
+    if {when == "before"}:
+        av.logging.set_level(av.logging.ERROR)  # as torchvision does when it is imported
+    frames = read_frames(clip)
+    list(itertools.islice(frames, 3))
+    if {when == "while open"}:
+        av.logging.set_level(av.logging.ERROR)
+    frames.close()
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_pictures_are_freed_as_they_are_read(tmp_path):
