@@ -23,7 +23,7 @@ def make_words(scores, guessed=()):
     )
 
 
-def make_sequence(words, language=None, voiced=None, coverage=None):
+def make_sequence(words, language=None, voiced=None, coverage=None, measure="covarep.vuv"):
     count = len(words)
     ones = np.ones(count, np.float32)
     language = np.ones((count, 2), np.float32) if language is None else language
@@ -36,7 +36,7 @@ def make_sequence(words, language=None, voiced=None, coverage=None):
                 np.ones((count, 1), np.float32), ones if coverage is None else coverage, ("toy.x",)
             ),
             "acoustic": WordFeatures(
-                np.ones((count, 1), np.float32) if voiced is None else voiced, ones, ("toy.voiced",)
+                np.ones((count, 1), np.float32) if voiced is None else voiced, ones, (measure,)
             ),
         },
     )
@@ -70,12 +70,15 @@ def test_a_good_clip_has_no_warning():
     assert quality.speech_share == pytest.approx(8 * 0.8 / 10)
 
 
-def test_words_are_counted():
+@pytest.mark.parametrize("measure", ["covarep.vuv", "praat.voiced"])
+def test_words_are_counted(measure):
     words = make_words([0.9, None, 0.5, None], guessed=(2,))
     language = np.ones((4, 2), np.float32)
     language[3] = np.nan
     voiced = np.array([[1.0], [0.5], [np.nan], [0.0]], np.float32)
-    found = describe_words(make_sequence(words, language, voiced, np.float32([1, 1, 0, 0])))
+    found = describe_words(
+        make_sequence(words, language, voiced, np.float32([1, 1, 0, 0]), measure)
+    )
     assert found == {
         "words": 4,
         "interpolated": 2,
