@@ -23,21 +23,29 @@ import logging
 import os
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from extractors.types import FeatureTrack, Word, WordFeatures
+from extractors.types import FeatureTrack, Word
 from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
+from pipeline.tables import (
+    DAMAGED,
+    read_table,
+    read_text,
+    sequence_to_table,
+    table_to_sequence,
+    table_to_track,
+    table_to_words,
+    track_to_table,
+    words_to_table,
+    write_table,
+    write_whole,
+)
 
 FORMAT = "rmfn store"
 VERSION = 1
@@ -90,10 +98,10 @@ class Store:
         words: Sequence[Word],
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._put(clip_id, "words", key, _words_to_table(words), metadata)
+        self._put(clip_id, "words", key, words_to_table(words), metadata)
 
     def get_words(self, clip_id: str, key: str) -> tuple[Word, ...] | None:
-        return self._get(clip_id, "words", key, _table_to_words)
+        return self._get(clip_id, "words", key, table_to_words)
 
     def put_track(
         self,
@@ -103,18 +111,18 @@ class Store:
         track: FeatureTrack,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._put(clip_id, f"track.{modality}", key, _track_to_table(track), metadata)
+        self._put(clip_id, f"track.{modality}", key, track_to_table(track), metadata)
 
     def get_track(self, clip_id: str, modality: str, key: str) -> FeatureTrack | None:
-        return self._get(clip_id, f"track.{modality}", key, _table_to_track)
+        return self._get(clip_id, f"track.{modality}", key, table_to_track)
 
     def put_sequence(
         self, key: str, sequence: AlignedSequence, metadata: Mapping[str, str] | None = None
     ) -> None:
-        self._put(sequence.clip_id, "sequence", key, _sequence_to_table(sequence), metadata)
+        self._put(sequence.clip_id, "sequence", key, sequence_to_table(sequence), metadata)
 
     def get_sequence(self, clip_id: str, key: str) -> AlignedSequence | None:
-        return self._get(clip_id, "sequence", key, _table_to_sequence)
+        return self._get(clip_id, "sequence", key, table_to_sequence)
 
     def _put(
         self,
@@ -128,21 +136,21 @@ class Store:
         path.parent.mkdir(exist_ok=True)
         _sweep(path.parent)
         known = {"clip_id": clip_id, "stage": stage, "key": key}
-        _write_table(path, table, {**(metadata or {}), **known})
+        write_table(path, table, {**(metadata or {}), **known})
 
     def _get(
         self, clip_id: str, stage: str, key: str, convert: Callable[[pa.Table], _T]
     ) -> _T | None:
         path = self.path(clip_id, stage, key)
         try:
-            table = _read_table(path)
-            found = [_text(table, name) for name in ("clip_id", "stage", "key")]
+            table = read_table(path)
+            found = [read_text(table, name) for name in ("clip_id", "stage", "key")]
             if found != [clip_id, stage, key]:
                 raise DatasetError(f"it holds {'/'.join(found)}")
             return convert(table)
         except FileNotFoundError:
             return None
-        except _DAMAGED as e:
+        except DAMAGED as e:
             reason = str(e).splitlines()[0] if str(e) else type(e).__name__
             _log.warning("%s: damaged, the stage is done again (%s)", path, reason)
             return None
@@ -158,7 +166,7 @@ def write_track(
     OSError
         The file cannot be written.
     """
-    _write_table(Path(path), _track_to_table(track), metadata or {})
+    write_table(Path(path), track_to_table(track), metadata or {})
 
 
 def read_track(path: str | os.PathLike[str]) -> FeatureTrack:
@@ -170,18 +178,13 @@ def read_track(path: str | os.PathLike[str]) -> FeatureTrack:
         There is no such file; it is damaged or holds no track.
     """
     try:
-        return _table_to_track(_read_table(Path(path)))
+        return table_to_track(read_table(Path(path)))
     except FileNotFoundError:
         raise
-    except _DAMAGED as e:
+    except DAMAGED as e:
         raise DatasetError(
             f"{path}: not a feature track; expected what write_track writes ({e})"
         ) from e
-
-
-# What reading a damaged file, or one of another kind, can raise. OSError: Arrow's word for a broken
-# footer or page.
-_DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 
 
 def _open_folder(folder: Path) -> None:
@@ -197,7 +200,7 @@ def _open_folder(folder: Path) -> None:
                 f"found {others[0]!r}"
             )
         said = json.dumps({"format": FORMAT, "version": VERSION}, indent=2) + "\n"
-        _write_whole(mark, lambda file: file.write(said.encode()))
+        write_whole(mark, lambda file: file.write(said.encode()))
         return
     try:
         said = json.loads(mark.read_text())
@@ -212,34 +215,6 @@ def _open_folder(folder: Path) -> None:
         )
 
 
-def _write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
-    known = {"written_by": f"rmfn {version('rmfn')}, pyarrow {pa.__version__}"}
-    merged = {**(table.schema.metadata or {}), **metadata, **known}
-    table = table.replace_schema_metadata(merged)
-    _write_whole(
-        path,
-        lambda file: pq.write_table(
-            table, file, compression="zstd", use_dictionary=False, write_page_checksum=True
-        ),
-    )
-
-
-def _write_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """Write beside the place, force it to the disk, then put it in place in one step."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as e:
-        temporary.unlink(missing_ok=True)
-        if isinstance(e, OSError):  # say which file was meant, not its temporary name
-            raise OSError(e.errno, e.strerror or str(e), str(path)) from e
-        raise
-
-
 def _sweep(folder: Path) -> None:
     """Remove what killed runs left behind."""
     for path in folder.glob(".*.tmp"):
@@ -248,90 +223,3 @@ def _sweep(folder: Path) -> None:
                 path.unlink()
         except FileNotFoundError:
             pass  # another process did it
-
-
-def _read_table(path: Path) -> pa.Table:
-    with open(path, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-        return parquet.read()
-
-
-def _text(table: pa.Table, name: str) -> str:
-    return (table.schema.metadata or {})[name.encode()].decode()
-
-
-def _json(table: pa.Table, name: str) -> Any:
-    return json.loads(_text(table, name))
-
-
-def _vectors(values: NDArray[np.float32]) -> pa.Array:
-    """[T, D] as a fixed-size list of float32; NaN keeps its bits."""
-    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
-    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
-
-
-def _matrix(table: pa.Table, column: str, width: int) -> NDArray[np.float32]:
-    if width == 0:  # Parquet has no lists of size 0: such a column is not written
-        return np.zeros((len(table), 0), np.float32)
-    flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32, copy=False).reshape(len(table), width)
-
-
-def _words_to_table(words: Sequence[Word]) -> pa.Table:
-    return pa.table(
-        {
-            "text": pa.array([word.text for word in words], pa.string()),
-            "start": pa.array([word.start for word in words], pa.float64()),
-            "end": pa.array([word.end for word in words], pa.float64()),
-            "score": pa.array([word.score for word in words], pa.float64()),
-            "guessed": pa.array([word.guessed for word in words], pa.bool_()),
-        }
-    )
-
-
-def _table_to_words(table: pa.Table) -> tuple[Word, ...]:
-    columns = (table[name].to_pylist() for name in ("text", "start", "end", "score", "guessed"))
-    return tuple(Word(*fields) for fields in zip(*columns, strict=True))
-
-
-def _track_to_table(track: FeatureTrack) -> pa.Table:
-    columns = {
-        "time": pa.array(track.times, pa.float64()),
-        "observed": pa.array(track.observed, pa.bool_()),
-    }
-    if track.names:
-        columns["values"] = _vectors(track.values)
-    said = {"names": json.dumps(track.names), "notes": json.dumps(track.notes, default=float)}
-    return pa.table(columns).replace_schema_metadata(said)
-
-
-def _table_to_track(table: pa.Table) -> FeatureTrack:
-    names = tuple(_json(table, "names"))
-    return FeatureTrack(
-        _matrix(table, "values", len(names)),
-        table["time"].to_numpy(),
-        names,
-        table["observed"].to_numpy(),
-        _json(table, "notes"),
-    )
-
-
-def _sequence_to_table(sequence: AlignedSequence) -> pa.Table:
-    table = _words_to_table(sequence.words)
-    for modality, rows in sequence.features.items():
-        if rows.names:
-            table = table.append_column(modality, _vectors(rows.values))
-        table = table.append_column(f"{modality}.coverage", pa.array(rows.coverage, pa.float32()))
-    names = {modality: rows.names for modality, rows in sequence.features.items()}
-    return table.replace_schema_metadata({"names": json.dumps(names)})
-
-
-def _table_to_sequence(table: pa.Table) -> AlignedSequence:
-    features = {
-        modality: WordFeatures(
-            _matrix(table, modality, len(names)),
-            table[f"{modality}.coverage"].to_numpy(),
-            tuple(names),
-        )
-        for modality, names in _json(table, "names").items()
-    }
-    return AlignedSequence(_text(table, "clip_id"), _table_to_words(table), features)

@@ -1,0 +1,145 @@
+"""Words, tracks and sequences as Arrow tables; such tables as files, whole or not there at all.
+
+Vectors are fixed-size lists of float32, in which NaN keeps its bits; the names of their columns are
+in the table's metadata.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from extractors.types import FeatureTrack, Word, WordFeatures
+from pipeline.sequence import AlignedSequence
+
+# What reading a damaged file, or one of another kind, can raise. OSError: Arrow's word for a broken
+# footer or page.
+DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+
+
+def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+    """Write a table as Parquet, whole or not at all."""
+    known = {"written_by": f"rmfn {version('rmfn')}, pyarrow {pa.__version__}"}
+    merged = {**(table.schema.metadata or {}), **metadata, **known}
+    table = table.replace_schema_metadata(merged)
+    write_whole(
+        path,
+        lambda file: pq.write_table(
+            table, file, compression="zstd", use_dictionary=False, write_page_checksum=True
+        ),
+    )
+
+
+def write_whole(path: Path, write: Callable[[Any], object]) -> None:
+    """Write beside the place, force it to the disk, then put it in place in one step."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException as e:
+        temporary.unlink(missing_ok=True)
+        if isinstance(e, OSError):  # say which file was meant, not its temporary name
+            raise OSError(e.errno, e.strerror or str(e), str(path)) from e
+        raise
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read what `write_table` wrote; the pages' checksums are compared."""
+    with open(path, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+        return parquet.read()
+
+
+def read_text(table: pa.Table, name: str) -> str:
+    """An entry of a table's metadata."""
+    return (table.schema.metadata or {})[name.encode()].decode()
+
+
+def _json(table: pa.Table, name: str) -> Any:
+    return json.loads(read_text(table, name))
+
+
+def vectors(values: NDArray[np.float32]) -> pa.Array:
+    """[T, D] as a fixed-size list of float32; NaN keeps its bits."""
+    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+    return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
+
+
+def matrix(table: pa.Table, column: str, width: int) -> NDArray[np.float32]:
+    if width == 0:  # Parquet has no lists of size 0: such a column is not written
+        return np.zeros((len(table), 0), np.float32)
+    flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return flat.astype(np.float32, copy=False).reshape(len(table), width)
+
+
+def words_to_table(words: Sequence[Word]) -> pa.Table:
+    return pa.table(
+        {
+            "text": pa.array([word.text for word in words], pa.string()),
+            "start": pa.array([word.start for word in words], pa.float64()),
+            "end": pa.array([word.end for word in words], pa.float64()),
+            "score": pa.array([word.score for word in words], pa.float64()),
+            "guessed": pa.array([word.guessed for word in words], pa.bool_()),
+        }
+    )
+
+
+def table_to_words(table: pa.Table) -> tuple[Word, ...]:
+    columns = (table[name].to_pylist() for name in ("text", "start", "end", "score", "guessed"))
+    return tuple(Word(*fields) for fields in zip(*columns, strict=True))
+
+
+def track_to_table(track: FeatureTrack) -> pa.Table:
+    columns = {
+        "time": pa.array(track.times, pa.float64()),
+        "observed": pa.array(track.observed, pa.bool_()),
+    }
+    if track.names:
+        columns["values"] = vectors(track.values)
+    said = {"names": json.dumps(track.names), "notes": json.dumps(track.notes, default=float)}
+    return pa.table(columns).replace_schema_metadata(said)
+
+
+def table_to_track(table: pa.Table) -> FeatureTrack:
+    names = tuple(_json(table, "names"))
+    return FeatureTrack(
+        matrix(table, "values", len(names)),
+        table["time"].to_numpy(),
+        names,
+        table["observed"].to_numpy(),
+        _json(table, "notes"),
+    )
+
+
+def sequence_to_table(sequence: AlignedSequence) -> pa.Table:
+    table = words_to_table(sequence.words)
+    for modality, rows in sequence.features.items():
+        if rows.names:
+            table = table.append_column(modality, vectors(rows.values))
+        table = table.append_column(f"{modality}.coverage", pa.array(rows.coverage, pa.float32()))
+    names = {modality: rows.names for modality, rows in sequence.features.items()}
+    return table.replace_schema_metadata({"names": json.dumps(names)})
+
+
+def table_to_sequence(table: pa.Table) -> AlignedSequence:
+    features = {
+        modality: WordFeatures(
+            matrix(table, modality, len(names)),
+            table[f"{modality}.coverage"].to_numpy(),
+            tuple(names),
+        )
+        for modality, names in _json(table, "names").items()
+    }
+    return AlignedSequence(read_text(table, "clip_id"), table_to_words(table), features)
