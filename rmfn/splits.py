@@ -1,0 +1,94 @@
+"""Splits by speaker or video, and the refusal of those that leak."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pipeline.errors import DatasetError
+
+if TYPE_CHECKING:
+    from rmfn.dataset import Dataset
+
+SPLITS = ("train", "valid", "test")
+
+
+def make_splits(
+    groups: Sequence[str], shares: Mapping[str, float] | Sequence[float], seed: int
+) -> tuple[str, ...]:
+    """Deal segments out into train, valid and test, every speaker (or video) whole in one of them.
+
+    Parameters
+    ----------
+    groups : [n] the speaker of each segment, or the video where speakers are not known.
+    shares : of each split, in that order or by name; they need not add up to 1.
+
+    Returns
+    -------
+    [n] the split of each segment. Each split with a share has at least one group, and about its
+    share of the segments.
+
+    Raises
+    ------
+    DatasetError : there are fewer groups than splits, or a share is not a number above 0.
+    """
+    if not isinstance(shares, Mapping):
+        shares = dict(zip(SPLITS, shares, strict=False))
+    shares = {split: share for split, share in shares.items() if share != 0}
+    for split, share in shares.items():
+        if split not in SPLITS or not 0 < share < math.inf:
+            raise DatasetError(
+                f"a share of {share} for {split!r}; expected numbers above 0 for "
+                f"{', '.join(SPLITS)}"
+            )
+    names = sorted(set(groups))
+    if "" in names:
+        raise DatasetError(f"segment {list(groups).index('')} belongs to no speaker or video")
+    if len(names) < len(shares) or not shares:
+        raise DatasetError(
+            f"{len(names)} speakers or videos cannot be split into {len(shares)} parts"
+        )
+    random.Random(seed).shuffle(names)
+    sizes = {name: 0 for name in names}
+    for name in groups:
+        sizes[name] += 1
+    target = {split: share / sum(shares.values()) * len(groups) for split, share in shares.items()}
+    dealt = dict.fromkeys(shares, 0)
+    owner: dict[str, str] = {}
+    for left, name in zip(
+        range(len(names), 0, -1), sorted(names, key=lambda n: -sizes[n]), strict=True
+    ):
+        # Towards the end a split that has nothing yet goes first.
+        empty = [split for split in dealt if not dealt[split]]
+        among = empty if len(empty) >= left else list(dealt)
+        owner[name] = max(among, key=lambda split: target[split] - dealt[split])
+        dealt[owner[name]] += sizes[name]
+    return tuple(owner[name] for name in groups)
+
+
+def check_splits(dataset: Dataset) -> None:
+    """See that no video and no speaker is on two sides; segments without a split are on none.
+
+    Raises
+    ------
+    DatasetError : one is; the first few are named.
+    """
+    problems = []
+    for what, names in (("video", dataset.videos), ("speaker", dataset.speakers)):
+        sides: dict[str, set[str]] = {}
+        for name, split in zip(names, dataset.splits, strict=True):
+            if name and split:
+                sides.setdefault(name, set()).add(split)
+        problems += [
+            f"{what} {name!r} is in {' and '.join(sorted(found, key=SPLITS.index))}"
+            for name, found in sides.items()
+            if len(found) > 1
+        ]
+    if problems:
+        more = f" (and {len(problems) - 5} more)" if len(problems) > 5 else ""
+        raise DatasetError(
+            f"data set {dataset.name!r}: the splits leak: {'; '.join(problems[:5])}{more}; each "
+            "video and speaker must be on one side"
+        )
