@@ -71,9 +71,20 @@ def _json(table: pa.Table, name: str) -> Any:
     return json.loads(read_text(table, name))
 
 
+def column(values: NDArray[Any], dtype: type[np.generic]) -> pa.Array:
+    """[T] numbers or truths as an Arrow array.
+
+    `pyarrow.array` would do, but it imports pandas: a second of work for each child that writes.
+    """
+    values = np.ascontiguousarray(values, dtype)
+    kind = pa.from_numpy_dtype(values.dtype)
+    packed = np.packbits(values, bitorder="little") if values.dtype == np.bool_ else values
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(packed)])
+
+
 def vectors(values: NDArray[np.float32]) -> pa.Array:
     """[T, D] as a fixed-size list of float32; NaN keeps its bits."""
-    flat = pa.array(np.ascontiguousarray(values, np.float32).reshape(-1))
+    flat = column(values.reshape(-1), np.float32)
     return pa.FixedSizeListArray.from_arrays(flat, values.shape[1])
 
 
@@ -103,8 +114,8 @@ def table_to_words(table: pa.Table) -> tuple[Word, ...]:
 
 def track_to_table(track: FeatureTrack) -> pa.Table:
     columns = {
-        "time": pa.array(track.times, pa.float64()),
-        "observed": pa.array(track.observed, pa.bool_()),
+        "time": column(track.times, np.float64),
+        "observed": column(track.observed, np.bool_),
     }
     if track.names:
         columns["values"] = vectors(track.values)

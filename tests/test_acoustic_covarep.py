@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import resource
+import subprocess
 import sys
 import warnings
 
 import numpy as np
 import pytest
 import soxr
+from scipy.io import wavfile
 
 from extractors.acoustic_covarep import NAMES, Covarep
 from extractors.types import Audio
+from tests.conftest import ROOT
 from tests.covarep_signals import RATE, phrase
 
 LARGE = phrase(7.0, seed=1)
@@ -205,6 +209,31 @@ def test_settings_out_of_range(settings, message):
 def test_block_is_not_part_of_what_is_computed():
     assert Covarep(block=5.0) == Covarep()
     assert Covarep(rd="v1.4.2") != Covarep()
+
+
+def test_the_child_that_measures_it_starts_light(tmp_path):
+    """Neither other trackers' libraries nor pandas (which Arrow would load) cost its start."""
+    wavfile.write(tmp_path / "a.wav", RATE, np.float32(LARGE[:RATE]))
+    request = {
+        "backend": ["extractors.acoustic_covarep", "Covarep"],
+        "settings": {},
+        "clip": str(tmp_path / "a.wav"),
+        "modality": "acoustic",
+        "out": str(tmp_path / "track.parquet"),
+    }
+    code = (
+        "import io, json, sys; from pipeline.apart import _measure; "
+        "_measure(json.loads(sys.argv[1]), io.StringIO()); print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(request)],
+        capture_output=True, text=True, check=True, cwd=ROOT, timeout=120,
+    )  # fmt: skip
+    loaded = set(done.stdout.split())
+    assert "extractors.acoustic_covarep" in loaded
+    heavy = {"torch", "librosa", "numba", "parselmouth", "cv2", "mediapipe", "pandas", "sklearn"}
+    assert not loaded & heavy
+    assert (tmp_path / "track.parquet").exists()
 
 
 @pytest.mark.slow
