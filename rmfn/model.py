@@ -21,7 +21,18 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
+
+from rmfn.lsthm import (
+    join_recurrence,
+    lstm_cell,
+    make_head,
+    make_lsthm,
+    pack,
+    project_words,
+    reset_gates,
+    square,
+    unroll,
+)
 
 
 @dataclass(frozen=True)
@@ -114,23 +125,10 @@ class RMFN(nn.Module):
         H, Z = sum(config.hidden.values()), config.summary if config.multistage else 0
         self.parts = dict(zip(config.hidden, _slices(config.hidden.values()), strict=True))
         # LSTHM of each modality: x_t^m and the four gates' biases; h_{t-1}^m; z_{t-1}
-        self.W = nn.ModuleDict(
-            {m: nn.Linear(d, 4 * config.hidden[m]) for m, d in config.inputs.items()}
-        )
-        self.U = nn.ParameterDict({m: _square(size) for m, size in config.hidden.items()})
-        self.V = nn.ParameterDict(
-            {m: _uniform((4 * size, Z), size) for m, size in config.hidden.items()}
-        )
-        for m, size in config.hidden.items():
-            _reset(self.W[m], size, config.forget_bias)
+        self.W, self.U, self.V = make_lsthm(config.inputs, config.hidden, Z, config.forget_bias)
         if config.multistage:
             self.fusion = MultistageFusion(config, H)
-        self.head = nn.Sequential(
-            nn.Linear(H + Z, config.head),
-            nn.ReLU(),
-            nn.Dropout(config.dropout),
-            nn.Linear(config.head, config.outputs),
-        )
+        self.head = make_head(H + Z, config.head, config.outputs, config.dropout)
         self.input_dropout = nn.Dropout(config.input_dropout)
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
@@ -167,51 +165,20 @@ class RMFN(nn.Module):
         self, features: dict[str, Tensor], lengths: Tensor
     ) -> tuple[Tensor, list[Tensor], Tensor]:
         """Predictions [B, outputs], the attention [b, K, H] of every step, and the row order."""
-        if lengths.min() < 1:
-            raise ValueError("every sequence needs at least one word")
-        # Sequences go longest first and words lie step after step without padding, so that at each
-        # step the sequences that still run are the first b rows.
-        packed = {
-            m: pack_padded_sequence(
-                features[m], lengths.cpu(), batch_first=True, enforce_sorted=False
-            )
-            for m in self.config.inputs
-        }
-        some = next(iter(packed.values()))
-        sizes, order, back = some.batch_sizes.tolist(), some.sorted_indices, some.unsorted_indices
-        assert order is not None
-        # The x part of the gates, of all words at once; gate-major over all modalities: [P, 4H]
-        x = torch.cat(
-            [self.W[m](self.input_dropout(packed[m].data)).unflatten(1, (4, -1)) for m in packed],
-            dim=2,
-        ).flatten(1)
-        R = self._recurrence()  # [H+Z, 4H]
+        words = pack(features, lengths, self.config.inputs)
+        rows = {m: self.input_dropout(x) for m, x in words.rows.items()}
+        x = project_words(self.W, rows)  # [P, 4H]
+        R = join_recurrence(self.U, self.V, self.parts)  # [H+Z, 4H]
 
-        H = R.shape[1] // 4
-        hz = x.new_zeros(sizes[0], len(R))  # [h_t | z_t], side by side
-        c = x.new_zeros(sizes[0], H)
-        finished: list[Tensor] = []
         steps: list[Tensor] = []
-        for b, gates in zip(sizes, x.split(sizes), strict=True):
-            if b < len(hz):
-                finished.append(hz[b:])
-                hz, c = hz[:b], c[:b]
-            h, c = lstm_cell(torch.addmm(gates, hz, R), c)
-            hz = h
-            if self.config.multistage:
-                z, attention = self.fusion(h)
-                hz = torch.cat([h, z], dim=1)
-                steps.append(attention)
-        ended = torch.cat([hz, *reversed(finished)])  # rows in order of length
-        return self.head(ended[back]), steps, order
 
-    def _recurrence(self) -> Tensor:
-        """All modalities' U (no modality reads another's h) and V (all read z) as one matrix."""
-        # By name: a ParameterDict does not keep the order it was given.
-        U = [self.U[m].unflatten(0, (4, -1)) for m in self.parts]
-        V = [self.V[m].unflatten(0, (4, -1)) for m in self.parts]
-        own = torch.cat([torch.block_diag(*(u[gate] for u in U)) for gate in range(4)])  # [4H, H]
-        return torch.cat([own, torch.cat(V, dim=1).flatten(0, 1)], dim=1).T
+        def fuse(h: Tensor) -> Tensor:
+            z, attention = self.fusion(h)
+            steps.append(attention)
+            return z
+
+        ended = unroll(x, words.sizes, R, fuse if self.config.multistage else None)
+        return self.head(ended[words.back]), steps, words.order
 
 
 class MultistageFusion(nn.Module):
@@ -227,16 +194,16 @@ class MultistageFusion(nn.Module):
             self.map = _affine_or_hidden(H, config.map_hidden, H, config.dropout)
             # input [a^{k-1} | h^{k-1}] in one matrix
             self.highlight = nn.Linear(2 * H, 4 * H)
-            _reset(self.highlight, H, config.forget_bias)
+            reset_gates(self.highlight, H, config.forget_bias)
             with torch.no_grad():
-                self.highlight.weight[:, H:] = _square(H)
+                self.highlight.weight[:, H:] = square(H)
             if config.highlight_start == "learned":
                 self.a0 = nn.Parameter(torch.zeros(H))
             if config.attention_gain == "learned":
                 self.gain = nn.Parameter(torch.ones(()))
         self.fuse = nn.Linear(H, 4 * S)
-        self.fuse_U = _square(S)
-        _reset(self.fuse, S, config.forget_bias)
+        self.fuse_U = square(S)
+        reset_gates(self.fuse, S, config.forget_bias)
         if config.fuse_start == "learned":
             self.c0 = nn.Parameter(torch.zeros(S))
         elif config.fuse_start == "zero":
@@ -292,39 +259,12 @@ class MultistageFusion(nn.Module):
         return attention
 
 
-def lstm_cell(gates: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    """One LSTM step from summed gate inputs [..., 4H] (f, i, o, c̄) and cell [..., H]: h and c."""
-    H = gates.shape[-1] // 4
-    f, i, o = torch.sigmoid(gates[..., : 3 * H]).chunk(3, dim=-1)
-    c = f * c + i * torch.tanh(gates[..., 3 * H :])
-    return o * torch.tanh(c), c
-
-
 def _affine_or_hidden(n_in: int, hidden: int, n_out: int, dropout: float) -> nn.Module:
     if not hidden:
         return nn.Linear(n_in, n_out)
     return nn.Sequential(
         nn.Linear(n_in, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, n_out)
     )
-
-
-def _uniform(shape: tuple[int, int], size: int) -> nn.Parameter:
-    """torch's own draw for an LSTM of ``size`` units."""
-    return nn.Parameter(torch.empty(shape).uniform_(-(size**-0.5), size**-0.5))
-
-
-def _square(size: int) -> nn.Parameter:
-    """Four recurrent blocks [4 size, size], each orthogonal."""
-    return nn.Parameter(torch.cat([nn.init.orthogonal_(torch.empty(size, size)) for _ in range(4)]))
-
-
-def _reset(gates: nn.Module, size: int, forget_bias: float) -> None:
-    """Draw the input weights and biases of four gates as torch's LSTM does."""
-    assert isinstance(gates, nn.Linear)
-    with torch.no_grad():
-        gates.weight.uniform_(-(size**-0.5), size**-0.5)
-        gates.bias.uniform_(-(size**-0.5), size**-0.5)
-        gates.bias[:size] += forget_bias
 
 
 def _slices(sizes: object) -> list[slice]:

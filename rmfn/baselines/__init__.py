@@ -1,0 +1,65 @@
+"""Every model that can be trained, by name.
+
+All are called ``model(features, lengths) -> [B, outputs]``, take sequences of different lengths,
+read no padding, and predict each sequence as if it were alone. All have ``model.config``, a frozen
+dataclass with at least ``inputs``, ``hidden``, ``outputs``, ``head``, ``dropout`` and
+``input_dropout``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from torch import nn
+
+from rmfn.baselines.ef_lstm import EFLSTM, EFLSTMConfig
+from rmfn.baselines.marn import MARN, MARNConfig
+from rmfn.baselines.mfn import MFN, MFNConfig
+from rmfn.model import RMFN, RMFNConfig
+
+# name: configuration, model, and the settings that make it what its name says
+MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
+    "rmfn": (RMFNConfig, RMFN, {}),
+    "rmfn-r1": (RMFNConfig, RMFN, {"stages": 1}),
+    "rmfn-r2": (RMFNConfig, RMFN, {"stages": 2}),
+    "rmfn-r3": (RMFNConfig, RMFN, {"stages": 3}),
+    "rmfn-r4": (RMFNConfig, RMFN, {"stages": 4}),
+    "rmfn-no-mfp": (RMFNConfig, RMFN, {"multistage": False}),
+    "rmfn-no-highlight": (RMFNConfig, RMFN, {"highlight": False}),
+    "marn": (MARNConfig, MARN, {}),
+    "mfn": (MFNConfig, MFN, {}),
+    "ef-lstm": (EFLSTMConfig, EFLSTM, {}),
+}
+
+
+def build(
+    name: str, inputs: dict[str, int], hidden: dict[str, int], outputs: int = 1, **settings: Any
+) -> nn.Module:
+    """A model with fresh weights, drawn from torch's global generator.
+
+    Parameters
+    ----------
+    name : a key of ``MODELS``.
+    inputs : features a word of each modality, {modality: d_m}.
+    hidden : units of each modality, {modality: H_m}, the same modalities in the same order.
+    outputs : values predicted.
+    settings : any other field of the model's configuration, such as ``dropout``.
+
+    Raises
+    ------
+    ValueError : no such model, a setting that it does not have or that its name already says, or
+        modalities that differ.
+    """
+    if name not in MODELS:
+        raise ValueError(f"there is no model {name!r}; there are {', '.join(MODELS)}")
+    config, model, said = MODELS[name]
+    known = {f.name for f in fields(config)} - said.keys()
+    if unknown := sorted(settings.keys() - known):
+        raise ValueError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
+    if list(inputs) != list(hidden):
+        raise ValueError(
+            f"inputs and hidden must name the same modalities in the same order, got "
+            f"{list(inputs)} and {list(hidden)}"
+        )
+    return model(config(inputs=inputs, hidden=hidden, outputs=outputs, **(settings | said)))
