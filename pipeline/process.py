@@ -101,7 +101,11 @@ class ClipRun:
     @property
     def origin(self) -> dict[str, str]:
         """How the numbers were made, for the metadata of the store's files."""
-        return {"recipe": json.dumps(self.recipe.provenance), "clip": self.clip.path.name}
+        return {
+            "recipe": json.dumps(self.recipe.provenance),
+            "clip": self.clip.path.name,
+            "duration": repr(self.clip.duration),
+        }
 
 
 def process_clip(
