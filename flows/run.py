@@ -21,7 +21,7 @@ from pipeline.process import (
     track_modality,
 )
 from pipeline.quality import describe_words
-from pipeline.recipe import Recipe, load_recipe
+from pipeline.recipe import Recipe, load_recipe, require_features
 from pipeline.store import Store
 
 DEFAULT_RECIPE = "embedded"
@@ -87,7 +87,7 @@ def predict_clip(
     said = open_transcript(transcript)
     made = open_recipe(recipe)
     folder = find_model(model)
-    check_columns(folder, made)
+    check_recipe(folder, made)
     started = time.perf_counter()
     processed = process_clip(path, made, said, None if store is None else Store(store), progress)
     progress("predict", None)
@@ -95,7 +95,6 @@ def predict_clip(
     from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
 
     predictor = Predictor.load(folder)
-    predictor.require_recipe(made.provenance)
     predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
     progress("predict", 1.0)
     spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
@@ -137,21 +136,22 @@ def find_model(name_or_path: str | None) -> Path:
     )
 
 
-def check_columns(model: Path, recipe: Recipe) -> None:
-    """See, before any work, that a recipe makes what a model reads.
+def check_recipe(model: Path, recipe: Recipe) -> None:
+    """See, before any work, that a recipe makes what a model reads as the model knows it.
 
     Raises
     ------
-    RecipeMismatch : it does not; names the first column missing.
+    RecipeMismatch : it does not; names the first column missing, or the first setting that differs.
     """
-    wanted = json.loads((model / "model.json").read_text(encoding="utf-8")).get("columns", {})
+    manifest = json.loads((model / "model.json").read_text(encoding="utf-8"))
     made = {name for backend in recipe.backends for name in backend.names}
-    for modality, names in wanted.items():
+    for modality, names in manifest.get("columns", {}).items():
         if missing := [name for name in names if name not in made]:
             raise RecipeMismatch(
                 f"the model {model.name} reads {len(missing)} {modality} columns that the recipe "
                 f"{recipe.name!r} does not make, the first is {missing[0]!r}"
             )
+    require_features(model.name, manifest.get("features", {}), recipe.provenance)
 
 
 def describe_word(word: Any) -> dict[str, Any]:

@@ -29,9 +29,11 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any
 
+from pydantic import TypeAdapter
+
 from extractors.types import FeatureTrack, Frame
 from extractors.weights import WeightsDamaged, WeightsMissing
-from pipeline.clip import Clip, open_clip
+from pipeline.clip import Clip
 from pipeline.errors import ClipError, MediaError, NoFace
 from pipeline.media import MediaNotes, read_audio, read_frames
 from pipeline.store import read_track, write_track
@@ -42,7 +44,7 @@ KNOWN = {
     for error in (MediaError, NoFace, WeightsDamaged, WeightsMissing, MemoryError, OSError)
 }
 
-
+_CLIP = TypeAdapter(Clip)
 NEWS_EVERY = 0.1  # s between two messages about progress
 PATIENT = 10  # niceness
 
@@ -76,7 +78,7 @@ class _Child:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.write(json.dumps(request, default=str) + "\n")
             self.process.stdin.flush()
         except BrokenPipeError:
             return
@@ -153,7 +155,7 @@ def measure_apart(
             "settings": {
                 entry.name: getattr(backend, entry.name) for entry in fields(backend) if entry.init
             },
-            "clip": str(clip.path.absolute()),
+            "clip": asdict(replace(clip, path=clip.path.absolute())),
             "modality": modality,
             "out": str(out),
         }
@@ -192,7 +194,7 @@ def _kill_if_stopped(child: _Child, stopped: threading.Event, over: threading.Ev
 
 
 def _raise(answer: dict[str, Any], clip: Clip, modality: str) -> None:
-    kind = KNOWN.get(answer["error"])
+    kind = next((KNOWN[name] for name in answer["error"] if name in KNOWN), None)
     if kind is None:
         raise RuntimeError(f"{modality} features of {clip.path}: {answer['trace']}")
     # The child was given the absolute path; the user's own spelling is what helps.
@@ -216,7 +218,7 @@ def main() -> None:
             import traceback
 
             answer = {
-                "error": type(error).__name__,
+                "error": [kind.__name__ for kind in type(error).__mro__],
                 "message": str(error),
                 "trace": traceback.format_exc(),
             }
@@ -232,7 +234,7 @@ def _read_requests(requests: SimpleQueue[str], folder: str) -> None:
 
 
 def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
-    clip, notes = open_clip(request["clip"]), MediaNotes()
+    clip, notes = _CLIP.validate_python(request["clip"]), MediaNotes()
     backend = _make_backend(*request["backend"], json.dumps(request["settings"]))
     visual = request["modality"] == "visual"
     if not visual:

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +19,7 @@ from typing import Any
 
 from extractors import BACKENDS
 from extractors.weights import WEIGHTS, verify_weights
-from pipeline.errors import RecipeError
+from pipeline.errors import RecipeError, RecipeMismatch
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -177,3 +178,46 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
+
+
+def require_features(
+    model: str, features: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> None:
+    """See that a recipe makes features as those were made that a model was trained on.
+
+    Parameters
+    ----------
+    model : its name, for the message.
+    features : step -> the backend or backends, as in ``Recipe.provenance``.
+    provenance : ``Recipe.provenance``. Further backends beside those needed are fine, other package
+        versions too.
+
+    Raises
+    ------
+    RecipeMismatch : a step is missing or set otherwise; the first difference is named.
+    """
+    for step, needed in features.items():
+        found = provenance.get(step) or []
+        offered = found if isinstance(found, list) else [found]
+        for made in needed if isinstance(needed, list) else [needed]:
+            _require_backend(model, step, made, offered)
+
+
+def _require_backend(
+    model: str, step: str, made: dict[str, Any], offered: list[dict[str, Any]]
+) -> None:
+    same = [backend for backend in offered if backend["backend"] == made["backend"]]
+    if not same:
+        names = ", ".join(backend["backend"] for backend in offered) or "nothing"
+        raise RecipeMismatch(
+            f"the model {model!r} was trained with {made['backend']!r} for {step}, "
+            f"the recipe has {names}"
+        )
+    for part in ("settings", "weights"):
+        wanted, got = made[part], same[0][part]
+        for key in sorted({*wanted, *got}):
+            if wanted.get(key) != got.get(key):
+                raise RecipeMismatch(
+                    f"the model {model!r} was trained with {step} backend {made['backend']!r} "
+                    f"{part} {key} = {wanted.get(key)!r}, the recipe has {got.get(key)!r}"
+                )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.errors import RecipeMismatch
+from pipeline.recipe import require_features
 from pipeline.sequence import AlignedSequence
 from rmfn.checkpoint import Checkpoint, Manifest, load_checkpoint
 from rmfn.data import collate
+from rmfn.dataset import Target
+from rmfn.model import RMFN
+from rmfn.tasks import count_outputs, keep_on_scale, lay_out, name_classes
 
 SHIPPED = Path(__file__).parent / "checkpoints" / "mosi-language"
 
@@ -28,6 +30,23 @@ class Estimate:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A prediction of one of several classes.
+
+    Attributes
+    ----------
+    probabilities : {class: probability}, together 1.
+    """
+
+    probabilities: dict[str, float]
+
+    @property
+    def value(self) -> str:
+        """The most probable class."""
+        return max(self.probabilities, key=self.probabilities.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -85,13 +104,9 @@ class Predictor:
         ------
         RecipeMismatch : a step is missing or set otherwise; the first difference is named.
         """
-        for step, needed in self.manifest.features.items():
-            found = provenance.get(step) or []
-            offered = found if isinstance(found, list) else [found]
-            for made in needed if isinstance(needed, list) else [needed]:
-                _require_backend(self.manifest.name, step, made, offered)
+        require_features(self.manifest.name, self.manifest.features, provenance)
 
-    def __call__(self, sequence: AlignedSequence) -> dict[str, Estimate]:
+    def __call__(self, sequence: AlignedSequence) -> dict[str, Estimate | Choice]:
         """Predict one utterance: {label: estimate}.
 
         Raises
@@ -101,27 +116,28 @@ class Predictor:
         """
         return self.predict([sequence])[0]
 
-    def predict(self, sequences: Sequence[AlignedSequence]) -> list[dict[str, Estimate]]:
+    def predict(self, sequences: Sequence[AlignedSequence]) -> list[dict[str, Estimate | Choice]]:
         """Predict several utterances; none depends on the others."""
-        values = self.predict_values(sequences)
         return [
             {
-                label.name: Estimate(
-                    value, max(value - width, label.low), min(value + width, label.high)
-                )
-                for label, value, width in zip(
-                    self.manifest.labels, row, self.manifest.conformal.half_width, strict=True
+                target.name: _read(row[part], target, width)
+                for target, part, width in zip(
+                    self.manifest.labels,
+                    lay_out(self.manifest.labels),
+                    self.manifest.conformal.half_width,
+                    strict=True,
                 )
             }
-            for row in values.tolist()
+            for row in self.predict_values(sequences).tolist()
         ]
 
     def predict_values(self, sequences: Sequence[AlignedSequence]) -> NDArray[np.float64]:
-        """The mean over the members, kept on the labels' scales: [n, labels]."""
+        """The mean over the members [n, C] (``rmfn.tasks``): label units of regressions, kept on
+        their scales, and probabilities of classes."""
         if not sequences:
-            return np.empty((0, len(self.manifest.labels)))
+            return np.empty((0, count_outputs(self.manifest.labels)))
         mean = self.checkpoint.ensemble.predict_each(sequences).double().mean(0).numpy()
-        return np.clip(mean, self._low, self._high)
+        return keep_on_scale(mean, self.manifest.labels)
 
     def explain(self, sequence: AlignedSequence) -> Attention:
         """What the stages attended to at each word of an utterance.
@@ -131,10 +147,14 @@ class Predictor:
         ValueError : the model has no HIGHLIGHT.
         """
         batch = collate([self.checkpoint.ensemble.scaler(sequence)])
-        seen = [
-            member.model.explain(batch.features, batch.lengths)
+        models = [
+            member.model
             for member in self.checkpoint.ensemble.members
+            if isinstance(member.model, RMFN)
         ]
+        if not models:
+            raise ValueError(f"a model of the kind {self.manifest.model!r} has no HIGHLIGHT")
+        seen = [model.explain(batch.features, batch.lengths) for model in models]
         weights = torch.stack([each.attention[0] for each in seen]).numpy()
         shares = [each.share() for each in seen]
         return Attention(
@@ -146,30 +166,10 @@ class Predictor:
             seen[0].parts,
         )
 
-    @cached_property
-    def _low(self) -> NDArray[np.float64]:
-        return np.array([label.low for label in self.manifest.labels])
 
-    @cached_property
-    def _high(self) -> NDArray[np.float64]:
-        return np.array([label.high for label in self.manifest.labels])
-
-
-def _require_backend(
-    name: str, step: str, made: dict[str, Any], offered: list[dict[str, Any]]
-) -> None:
-    same = [backend for backend in offered if backend["backend"] == made["backend"]]
-    if not same:
-        names = ", ".join(backend["backend"] for backend in offered) or "nothing"
-        raise RecipeMismatch(
-            f"the model {name!r} was trained with {made['backend']!r} for {step}, "
-            f"the recipe has {names}"
-        )
-    for part in ("settings", "weights"):
-        wanted, got = made[part], same[0][part]
-        for key in sorted({*wanted, *got}):
-            if wanted.get(key) != got.get(key):
-                raise RecipeMismatch(
-                    f"the model {name!r} was trained with {step} backend {made['backend']!r} "
-                    f"{part} {key} = {wanted.get(key)!r}, the recipe has {got.get(key)!r}"
-                )
+def _read(row: list[float], target: Target, width: float | None) -> Estimate | Choice:
+    if target.kind != "regression":
+        return Choice(dict(zip(name_classes(target), row, strict=True)))
+    (value,) = row
+    width = target.high - target.low if width is None else width
+    return Estimate(value, max(value - width, target.low), min(value + width, target.high))

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import warnings
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from scipy.io import wavfile
 
 from extractors.acoustic_covarep import NAMES, Covarep
 from extractors.types import Audio
+from pipeline.clip import open_clip
 from tests.conftest import ROOT
 from tests.covarep_signals import RATE, phrase
 
@@ -217,7 +219,7 @@ def test_the_child_that_measures_it_starts_light(tmp_path):
     request = {
         "backend": ["extractors.acoustic_covarep", "Covarep"],
         "settings": {},
-        "clip": str(tmp_path / "a.wav"),
+        "clip": asdict(open_clip(tmp_path / "a.wav")),
         "modality": "acoustic",
         "out": str(tmp_path / "track.parquet"),
     }
@@ -226,7 +228,7 @@ def test_the_child_that_measures_it_starts_light(tmp_path):
         "_measure(json.loads(sys.argv[1]), io.StringIO()); print(*sys.modules)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(request)],
+        [sys.executable, "-c", code, json.dumps(request, default=str)],
         capture_output=True, text=True, check=True, cwd=ROOT, timeout=120,
     )  # fmt: skip
     loaded = set(done.stdout.split())

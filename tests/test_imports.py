@@ -47,3 +47,14 @@ def test_light_modules_load_nothing_heavy(module):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert loaded.stdout.split() == []
+
+
+def test_a_recipe_is_read_without_its_libraries():
+    code = (
+        "import sys; from pipeline.recipe import load_recipe; load_recipe('embedded').provenance; "
+        f"print(*[name for name in {(*HEAVY, 'scipy', 'pocketsphinx')!r} if name in sys.modules])"
+    )
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert loaded.stdout.split() == []

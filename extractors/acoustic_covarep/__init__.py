@@ -7,53 +7,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import import_module
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from extractors.acoustic_covarep import track as whole
-from extractors.acoustic_covarep.distortion import (
-    deviation_of_distortion,
-    mean_distortion,
-    phase_distortion,
-)
-from extractors.acoustic_covarep.envelope import mel_cepstrum, true_envelope
-from extractors.acoustic_covarep.gci import keep_voiced, sedreams
-from extractors.acoustic_covarep.glottal import glottal_flow, glottal_periods, iaif
-from extractors.acoustic_covarep.phase import fit_rd
-from extractors.acoustic_covarep.pitch import Pitch, find_polarity, srh_pitch
-from extractors.acoustic_covarep.prediction import lp_residual
-from extractors.acoustic_covarep.pulses import voice_quality
-from extractors.acoustic_covarep.sinusoids import Harmonics, find_harmonics, frame_spectra
-from extractors.acoustic_covarep.spectrum import maxima_dispersion, peak_slope
-from extractors.resampling import resampled_length, resampled_slice
 from extractors.types import Audio, FeatureTrack
 
-__all__ = [
-    "NAMES",
-    "Covarep",
-    "Harmonics",
-    "Pitch",
-    "deviation_of_distortion",
-    "find_harmonics",
-    "find_polarity",
-    "fit_rd",
-    "frame_spectra",
-    "glottal_flow",
-    "glottal_periods",
-    "iaif",
-    "keep_voiced",
-    "lp_residual",
-    "maxima_dispersion",
-    "mean_distortion",
-    "mel_cepstrum",
-    "peak_slope",
-    "phase_distortion",
-    "sedreams",
-    "srh_pitch",
-    "true_envelope",
-    "voice_quality",
-]
+# Where the parts are. They are imported when they are asked for: a recipe names this package long
+# before anything is measured, and scipy takes seconds.
+PARTS = {
+    "Harmonics": "sinusoids",
+    "Pitch": "pitch",
+    "deviation_of_distortion": "distortion",
+    "find_harmonics": "sinusoids",
+    "find_polarity": "pitch",
+    "fit_rd": "phase",
+    "frame_spectra": "sinusoids",
+    "glottal_flow": "glottal",
+    "glottal_periods": "glottal",
+    "iaif": "glottal",
+    "keep_voiced": "gci",
+    "lp_residual": "prediction",
+    "maxima_dispersion": "spectrum",
+    "mean_distortion": "distortion",
+    "mel_cepstrum": "envelope",
+    "peak_slope": "spectrum",
+    "phase_distortion": "distortion",
+    "sedreams": "gci",
+    "srh_pitch": "pitch",
+    "true_envelope": "envelope",
+    "voice_quality": "pulses",
+}
+__all__ = ["NAMES", "Covarep", *PARTS]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in PARTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{PARTS[name]}"), name)
+
 
 SINGLE = (
     "f0", "vuv", "naq", "qoq", "h1h2", "psp", "mdq", "peakslope", "rd", "rd_conf", "creak",
@@ -100,80 +91,6 @@ class Covarep:
 
     def __call__(self, audio: Audio) -> FeatureTrack:
         """Measure ``audio`` (any rate, any length, also none)."""
-        samples = at_16_khz(audio)
-        n = len(samples)
-        block = max(1, round(self.block * 100)) * whole.HOP
-        recording = whole.Recording(samples, block)
-        known = whole.survey(recording)
-        recording = whole.Recording(samples, block, known.polarity)
-        instants = whole.closure_instants(recording, known)
-        shape, dispersion = whole.measure_pulses(recording, instants)
-        frames = whole.measure_frames(
-            recording, known.pitch, v142_sign=self.rd == "v1.4.2", seed=self.seed
-        )
+        from extractors.acoustic_covarep.measure import measure
 
-        count = max(0, (n - whole.FIRST_ROW - 1) // whole.HOP + 1)
-        rows = whole.FIRST_ROW + 1.0 + whole.HOP * np.arange(count)  # samples counted from 1
-        seconds: NDArray[np.float64] = (rows - 1) / whole.RATE
-        values = np.zeros((count, len(NAMES)), np.float32)
-        pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
-        voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
-        frame_at = np.floor(frames.times * whole.RATE + 0.5)
-        slopes = whole.measure_slopes(recording)
-        for first, knots in (
-            (0, whole.Knots(pitch_at, voicing)),
-            (2, shape),
-            (6, dispersion),
-            (7, slopes),
-            (8, whole.Knots(frame_at, frames.shape)),
-            (11, whole.Knots(frames.spread, frames.cepstrum)),
-        ):
-            whole.fill_columns(values, first, knots, rows)
-        values[:, 1] = values[:, 1] >= 0.5
-        for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
-            knots = whole.Knots(frames.times, part)
-            whole.fill_distortion(values, first, knots, seconds, circular=circular)
-        return FeatureTrack(
-            values,
-            seconds,
-            NAMES,
-            sounding_rows(samples, count),
-            {
-                "polarity": known.polarity,
-                "f0_median": float(np.nan_to_num(known.pitch.median)),
-                "voiced_share": float(values[:, 1].mean()) if count else 0.0,
-                "glottal_closures": float(len(instants)),
-                "filled_with_zero": filled_columns(n, len(instants), len(frames.times)),
-            },
-        )
-
-
-def at_16_khz(audio: Audio) -> NDArray[np.float32]:
-    """The whole recording at 16 kHz, resampled a minute at a time."""
-    if audio.rate == whole.RATE:
-        return audio.samples
-    samples = np.empty(resampled_length(audio, whole.RATE), np.float32)
-    for first, last in whole.blocks_of(len(samples), 60 * whole.RATE):
-        samples[first:last] = resampled_slice(audio, whole.RATE, first, last)
-    return samples
-
-
-def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
-    """Rows [T] with any sound above -100 dB in their 10 ms."""
-    if not count:
-        return np.zeros(0, bool)
-    starts = np.arange(count) * whole.HOP
-    high, low = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
-    return np.maximum(high, -low) > whole.SILENCE
-
-
-def filled_columns(n: int, instants: int, frames: int) -> str:
-    """Which columns hold zeros throughout, and why."""
-    reasons = ["creak: no model"]
-    if n < 0.1 * whole.RATE:
-        reasons.append("f0, vuv: shorter than 0.1 s")
-    if instants < 2:
-        reasons.append("naq, qoq, h1h2, psp, mdq: no voiced speech")
-    if not frames:
-        reasons.append("rd, rd_conf, mcep, hmpdm, hmpdd: no frame of sound")
-    return "; ".join(reasons)
+        return measure(audio, rd=self.rd, seed=self.seed, block=self.block)

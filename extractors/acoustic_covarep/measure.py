@@ -1,0 +1,90 @@
+"""The columns put together: every measure on its own points, then on the 100 Hz grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.acoustic_covarep import NAMES
+from extractors.acoustic_covarep import track as whole
+from extractors.resampling import resampled_length, resampled_slice
+from extractors.types import Audio, FeatureTrack
+
+
+def measure(audio: Audio, *, rd: str, seed: int, block: float) -> FeatureTrack:
+    """What ``Covarep(rd, seed, block)`` does."""
+    samples = at_16_khz(audio)
+    n = len(samples)
+    length = max(1, round(block * 100)) * whole.HOP
+    recording = whole.Recording(samples, length)
+    known = whole.survey(recording)
+    recording = whole.Recording(samples, length, known.polarity)
+    instants = whole.closure_instants(recording, known)
+    shape, dispersion = whole.measure_pulses(recording, instants)
+    frames = whole.measure_frames(recording, known.pitch, v142_sign=rd == "v1.4.2", seed=seed)
+
+    count = max(0, (n - whole.FIRST_ROW - 1) // whole.HOP + 1)
+    rows = whole.FIRST_ROW + 1.0 + whole.HOP * np.arange(count)  # samples counted from 1
+    seconds: NDArray[np.float64] = (rows - 1) / whole.RATE
+    values = np.zeros((count, len(NAMES)), np.float32)
+    pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
+    voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
+    frame_at = np.floor(frames.times * whole.RATE + 0.5)
+    slopes = whole.measure_slopes(recording)
+    for first, knots in (
+        (0, whole.Knots(pitch_at, voicing)),
+        (2, shape),
+        (6, dispersion),
+        (7, slopes),
+        (8, whole.Knots(frame_at, frames.shape)),
+        (11, whole.Knots(frames.spread, frames.cepstrum)),
+    ):
+        whole.fill_columns(values, first, knots, rows)
+    values[:, 1] = values[:, 1] >= 0.5
+    for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
+        knots = whole.Knots(frames.times, part)
+        whole.fill_distortion(values, first, knots, seconds, circular=circular)
+    return FeatureTrack(
+        values,
+        seconds,
+        NAMES,
+        sounding_rows(samples, count),
+        {
+            "polarity": known.polarity,
+            "f0_median": float(np.nan_to_num(known.pitch.median)),
+            "voiced_share": float(values[:, 1].mean()) if count else 0.0,
+            "glottal_closures": float(len(instants)),
+            "filled_with_zero": filled_columns(n, len(instants), len(frames.times)),
+        },
+    )
+
+
+def at_16_khz(audio: Audio) -> NDArray[np.float32]:
+    """The whole recording at 16 kHz, resampled a minute at a time."""
+    if audio.rate == whole.RATE:
+        return audio.samples
+    samples = np.empty(resampled_length(audio, whole.RATE), np.float32)
+    for first, last in whole.blocks_of(len(samples), 60 * whole.RATE):
+        samples[first:last] = resampled_slice(audio, whole.RATE, first, last)
+    return samples
+
+
+def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """Rows [T] with any sound above -100 dB in their 10 ms."""
+    if not count:
+        return np.zeros(0, bool)
+    starts = np.arange(count) * whole.HOP
+    high, low = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
+    return np.maximum(high, -low) > whole.SILENCE
+
+
+def filled_columns(n: int, instants: int, frames: int) -> str:
+    """Which columns hold zeros throughout, and why."""
+    reasons = ["creak: no model"]
+    if n < 0.1 * whole.RATE:
+        reasons.append("f0, vuv: shorter than 0.1 s")
+    if instants < 2:
+        reasons.append("naq, qoq, h1h2, psp, mdq: no voiced speech")
+    if not frames:
+        reasons.append("rd, rd_conf, mcep, hmpdm, hmpdd: no frame of sound")
+    return "; ".join(reasons)
