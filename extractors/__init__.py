@@ -64,6 +64,9 @@ BACKENDS: dict[str, dict[str, Backend]] = {
         "librosa": Backend(
             "extractors.acoustic_librosa:Librosa", ("librosa", "praat-parselmouth", "soxr", "av")
         ),
+        "opensmile": Backend(
+            "extractors.acoustic_opensmile:OpenSmile", ("opensmile", "soxr", "av")
+        ),
     },
     "timing": {
         "timing": Backend("extractors.word_timing:WordTiming", ()),
