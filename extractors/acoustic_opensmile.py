@@ -103,7 +103,8 @@ class OpenSmile:
             observed[first:last] = sounding_rows(sound[skipped * HOP :], last - first)
         values[np.ix_(values[:, PITCH] == 0, np.arange(len(DESCRIPTORS)) >= PITCH)] = np.nan
         values[~observed, 1:] = np.nan  # of silence only the loudness is known
-        return FeatureTrack(values, 0.01 + 0.01 * np.arange(count), self.names, observed)
+        times: NDArray[np.float64] = 0.01 + 0.01 * np.arange(count)
+        return FeatureTrack(values, times, self.names, observed)
 
     @cached_property
     def _smile(self) -> Any:
