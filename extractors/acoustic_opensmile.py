@@ -103,7 +103,7 @@ class OpenSmile:
             observed[first:last] = sounding_rows(sound[skipped * HOP :], last - first)
         values[np.ix_(values[:, PITCH] == 0, np.arange(len(DESCRIPTORS)) >= PITCH)] = np.nan
         values[~observed, 1:] = np.nan  # of silence only the loudness is known
-        times: NDArray[np.float64] = 0.01 + 0.01 * np.arange(count)
+        times = np.arange(1, count + 1, dtype=np.float64) * (HOP / RATE)
         return FeatureTrack(values, times, self.names, observed)
 
     @cached_property
