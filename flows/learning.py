@@ -52,11 +52,11 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from rmfn.train_timed import TimedPlan, cross_validate_timed, train_timed
+    from rmfn.train_timed import PLAN, cross_validate_timed, train_timed
 
     if not options.out and not options.cross_validate:
         raise ValueError("say where the checkpoint shall go: --out DIR (or --cross-validate)")
-    plan = TimedPlan()
+    plan = PLAN
     if options.seeds:
         plan = replace(plan, seeds=tuple(options.seeds))
     card = Path(options.card).read_text(encoding="utf-8") if options.card else ""
@@ -73,7 +73,11 @@ def _train(options: argparse.Namespace) -> int:
                 card=card,
                 on_progress=on_progress,
             )
-            report = {f"{plan.label.name}, {k}": found for k, found in manifest.metrics.items()}
+            report = {
+                f"{label}, {where}": found
+                for where, labels in manifest.metrics.items()
+                for label, found in labels.items()
+            }
             title = f"written: {options.out}"
     return _show_report(title, report, options.json)
 
@@ -146,7 +150,7 @@ def _show_trainings() -> Iterator[Callable[[Any], None]]:
                 total=now.runs,
                 completed=now.run,
                 description=f"{now.what}: epoch {now.epoch.number}, "
-                f"validation error {now.epoch.valid_mae:.3f}",
+                + ", ".join(f"{name} {value:.3f}" for name, value in now.epoch.scores.items()),
             )
 
         yield on_progress

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from rmfn.checkpoint import Manifest
+from rmfn.dataset import Target
+from rmfn.metrics import name_rounded
 
 MEASURED = "## Measured"  # what stands under this heading is written here
-_SHOWN = ("mae", "corr", "a2", "f1", "a7")
+_NUMBERS = {"mae": "MAE", "corr": "Corr", "a2": "A2", "f1": "F1"}
+_CLASSES = {"accuracy": "accuracy", "f1": "weighted F1"}
 
 
 def write_card(manifest: Manifest, text: str = "") -> str:
@@ -24,35 +27,48 @@ def write_card(manifest: Manifest, text: str = "") -> str:
 def describe(manifest: Manifest) -> str:
     """The measured numbers as Markdown."""
     lines = [MEASURED, ""]
-    for label, where in ((label, where) for label in manifest.labels for where in manifest.metrics):
-        found = manifest.metrics[where]
-        seeds = found["seeds"]
-        lines += [
-            f"{label.name}, {found['how']}: {found['n']} segments.",
-            "",
-            "| | MAE | Corr | A2 | F1 | A7 |",
-            "|---|---|---|---|---|---|",
-            _row(f"mean of {len(manifest.training['seeds'])} models", found),
-            "| 95 % interval (videos redrawn) | "
-            + " | ".join("{:.3f} to {:.3f}".format(*found["interval"][k]) for k in _SHOWN)
-            + " |",
-            "| one model, mean ± sd over seeds | "
-            + " | ".join("{:.3f} ± {:.3f}".format(*seeds[k]) for k in _SHOWN)
-            + " |",
-            *(_row(f"constant: {k}", v) for k, v in found["constants"].items()),
-            "",
+    for target in manifest.labels:
+        shown = show_metrics(target)
+        everywhere = [
+            where[target.name] for where in manifest.metrics.values() if target.name in where
         ]
+        for found in everywhere:
+            lines += [
+                f"{target.name}, {found['how']}: {found['n']} segments.",
+                "",
+                "| | " + " | ".join(shown.values()) + " |",
+                "|---" * (len(shown) + 1) + "|",
+                _row(f"mean of {manifest.members} models", found, shown),
+                "| 95 % interval (videos redrawn) | "
+                + " | ".join("{:.3f} to {:.3f}".format(*found["interval"][k]) for k in shown)
+                + " |",
+                "| one model, mean ± sd over seeds | "
+                + " | ".join("{:.3f} ± {:.3f}".format(*found["seeds"][k]) for k in shown)
+                + " |",
+                *(_row(f"constant: {k}", v, shown) for k, v in found["constants"].items()),
+                "",
+            ]
     conformal = manifest.conformal
-    for label, width, measured in zip(
+    for target, width, measured in zip(
         manifest.labels, conformal.half_width, conformal.measured, strict=True
     ):
-        lines.append(
-            f"Intervals: {label.name} ± {width:.2f}, nominal coverage {conformal.coverage:.0%}, "
-            f"measured on held-out videos {measured:.1%} ({conformal.n} predictions)."
-        )
-    return "\n".join(lines) + "\n"
+        if width is not None:
+            lines.append(
+                f"Intervals: {target.name} ± {width:.2f}, nominal coverage "
+                f"{conformal.coverage:.0%}, measured on held-out videos {measured:.1%} "
+                f"({conformal.n} predictions)."
+            )
+    return "\n".join(lines).rstrip() + "\n"
 
 
-def _row(name: str, scores: dict[str, Any]) -> str:
-    cells = ("-" if np.isnan(scores[k]) else f"{scores[k]:.3f}" for k in _SHOWN)
+def show_metrics(target: Target) -> dict[str, str]:
+    """The metrics that a table shows of a target, with their headings."""
+    if target.kind != "regression":
+        return _CLASSES
+    rounded = name_rounded(target.low, target.high)
+    return {**_NUMBERS, rounded: rounded.upper()}
+
+
+def _row(name: str, scores: dict[str, Any], shown: dict[str, str]) -> str:
+    cells = ("-" if np.isnan(scores[k]) else f"{scores[k]:.3f}" for k in shown)
     return f"| {name} | " + " | ".join(cells) + " |"

@@ -21,8 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from rmfn.baselines import build
 from rmfn.data import Scaler
-from rmfn.model import RMFN, RMFNConfig
+from rmfn.dataset import Target
+from rmfn.runs import RUN, STATE
 from rmfn.train import Ensemble, Fitted
 
 WEIGHTS, MANIFEST, CARD = "weights.safetensors", "model.json", "README.md"
@@ -33,15 +35,6 @@ class CheckpointError(ValueError):
 
 
 @dataclass(frozen=True)
-class Label:
-    """What is predicted, and the scale on which people gave it; predictions are kept on it."""
-
-    name: str
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
 class Conformal:
     """Prediction intervals by split conformal prediction (Vovk et al. 2005; Lei et al. 2018).
 
@@ -49,15 +42,18 @@ class Conformal:
     ----------
     coverage : the share of labels that shall lie within.
     half_width : of the interval around each label's prediction, the ceil((n+1) coverage)-th
-        smallest absolute error on videos that the predicting models had not seen.
+        smallest absolute error on videos that the predicting models had not seen; None of classes,
+        whose probabilities say how sure they are.
     measured : the share found inside when the widths come from other videos than those scored.
     n : predictions it was calibrated on.
+    levels : {coverage: half widths} for further coverages.
     """
 
     coverage: float
-    half_width: tuple[float, ...]
-    measured: tuple[float, ...]
+    half_width: tuple[float | None, ...]
+    measured: tuple[float | None, ...]
     n: int
+    levels: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,16 +63,17 @@ class Manifest:
     Attributes
     ----------
     name, trained_on : for people.
-    labels : what the outputs are, in order.
-    config : of every member.
+    labels : what the outputs are, in order; predictions of regressions are kept on their scale.
+    config : of every member, with ``model`` the arguments of ``rmfn.baselines.build``.
     columns : {modality: the names of the columns read}
     members : how many models are averaged.
     features : how the columns were made: of a recipe's provenance the steps that made them.
     conformal : the interval.
-    constants : {label: {"mean" | "median" | "mode": value}} of the labels learned from.
-    splits : {"train": videos, "held out 0": the videos on which member 0 stopped, ...}
-    training : settings and seeds.
-    metrics : what was measured, and how.
+    constants : {label: {"mean" | "median" | "mode" | ...: value}} of the labels learned from.
+    splits : {"train": videos, "valid" or "held out 0": the videos on which all members, or member
+        0, stopped, "test": those that were left out}
+    training : the plan, the seeds, and what the data were.
+    metrics : what was measured, and how: {where: {label: metrics}}.
     versions : of the packages that made it.
     weights_sha256 : of the weights' file.
     """
@@ -85,8 +82,8 @@ class Manifest:
 
     name: str
     trained_on: str
-    labels: tuple[Label, ...]
-    config: RMFNConfig
+    labels: tuple[Target, ...]
+    config: dict[str, Any]
     columns: dict[str, tuple[str, ...]]
     members: int
     features: dict[str, Any]
@@ -97,6 +94,7 @@ class Manifest:
     metrics: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
+    model: str = "rmfn"
     format: Literal["rmfn-checkpoint/1"] = "rmfn-checkpoint/1"
 
 
@@ -112,6 +110,8 @@ def save_checkpoint(
     manifest: Manifest, ensemble: Ensemble, folder: str | Path, card: str = ""
 ) -> Manifest:
     """Write a checkpoint; a checkpoint that was there is replaced, anything else is left alone.
+
+    The record and the curves of a run in the folder (``rmfn.runs``) stay.
 
     Parameters
     ----------
@@ -137,6 +137,8 @@ def save_checkpoint(
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
         (fresh / CARD).write_text(card, encoding="utf-8")
         fresh.chmod(0o755)
+        if (folder / RUN).is_dir():
+            shutil.copytree(folder / RUN, fresh / RUN, ignore=shutil.ignore_patterns(STATE))
         if folder.exists():
             old = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             os.replace(folder, old)
@@ -150,7 +152,8 @@ def save_checkpoint(
 
 
 def refuse_foreign(folder: str | Path) -> None:
-    """Check that a checkpoint may be written there: nothing, an empty folder or a checkpoint is.
+    """See that a checkpoint may be written there: nothing, an empty folder, a checkpoint or
+    an unfinished run is.
 
     Raises
     ------
@@ -158,7 +161,10 @@ def refuse_foreign(folder: str | Path) -> None:
     """
     folder = Path(folder)
     if folder.exists() and (
-        not folder.is_dir() or (any(folder.iterdir()) and not (folder / MANIFEST).is_file())
+        not folder.is_dir()
+        or (
+            any(folder.iterdir()) and not ((folder / MANIFEST).is_file() or (folder / RUN).is_dir())
+        )
     ):
         raise CheckpointError(f"{folder} is there and is no checkpoint; it is left as it is")
 
@@ -184,7 +190,7 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
         )
     try:
         return Checkpoint(manifest, _unpack(manifest, load(data)))
-    except (SafetensorError, KeyError, RuntimeError, ValueError) as e:
+    except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as e:
         raise CheckpointError(f"{folder}: {WEIGHTS} does not fit {MANIFEST}: {e}") from e
 
 
@@ -195,13 +201,20 @@ def _read_manifest(folder: Path) -> Manifest:
     if not file.is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {MANIFEST}")
     try:
-        return TypeAdapter(Manifest).validate_json(file.read_bytes())
+        manifest = TypeAdapter(Manifest).validate_json(file.read_bytes())
     except ValidationError as e:
         first = e.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise CheckpointError(
             f"{file} is no manifest that this version reads: {place}: {first['msg']}"
         ) from e
+    # Before there could be several labels their names were left out.
+    only = manifest.labels[0].name
+    metrics = {
+        where: {only: found} if "how" in found else found
+        for where, found in manifest.metrics.items()
+    }
+    return replace(manifest, metrics=metrics)
 
 
 def _pack(ensemble: Ensemble) -> dict[str, Tensor]:
@@ -219,8 +232,10 @@ def _pack(ensemble: Ensemble) -> dict[str, Tensor]:
 def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
     columns = manifest.columns
     sizes = {modality: len(names) for modality, names in columns.items()}
-    if sizes != manifest.config.inputs:
-        raise ValueError(f"the model reads {manifest.config.inputs}, the columns are {sizes}")
+    if sizes != manifest.config.get("inputs"):
+        raise ValueError(
+            f"the model reads {manifest.config.get('inputs')}, the columns are {sizes}"
+        )
     scaler = Scaler(
         columns,
         {m: tensors[f"scaler.{m}.mean"].numpy() for m in columns},
@@ -231,9 +246,10 @@ def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
         prefix = f"{n}.model."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
         with torch.random.fork_rng(devices=[]):  # drawing the weights must not move others' dice
-            model = RMFN(manifest.config)
+            model = build(manifest.model, **manifest.config)
         model.load_state_dict(state)
-        members.append(Fitted(model.eval(), tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"]))
+        scale = tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"]
+        members.append(Fitted(model.eval(), manifest.labels, *scale))
     return Ensemble(scaler, tuple(members))
 
 

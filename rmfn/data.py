@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from pipeline.errors import RecipeMismatch
+from pipeline.errors import DatasetError, RecipeMismatch
 from pipeline.sequence import AlignedSequence
 
 CLIP = 5.0  # standard deviations; extractors may saturate (COVAREP holds +-255)
@@ -25,7 +25,7 @@ class Example:
     ----------
     features : {modality: float32 [N, D]}, finite.
     observed : {modality: bool [N]}, True where anything was measured.
-    labels : float32 [outputs], in the units of the corpus; empty if not known.
+    labels : float32 [targets], in the units of the corpus; NaN where not given, empty if none is.
     """
 
     features: dict[str, Tensor]
@@ -45,13 +45,22 @@ class Batch:
     features : {modality: float32 [B, N, D]}, finite everywhere.
     lengths : int64 [B].
     observed : {modality: bool [B, N]}.
-    labels : float32 [B, outputs].
+    labels : float32 [B, targets].
     """
 
     features: dict[str, Tensor]
     lengths: Tensor
     observed: dict[str, Tensor]
     labels: Tensor
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on another device."""
+        return Batch(
+            {m: x.to(device) for m, x in self.features.items()},
+            self.lengths.to(device),
+            {m: x.to(device) for m, x in self.observed.items()},
+            self.labels.to(device),
+        )
 
 
 @dataclass(frozen=True)
@@ -157,6 +166,43 @@ def shuffled_batches(
         batches += [pool[start : start + size] for start in range(0, len(pool), size)]
     for n in torch.randperm(len(batches), generator=generator).tolist():
         yield collate([examples[i] for i in batches[n]])
+
+
+def drop_modalities(batch: Batch, share: float, generator: torch.Generator) -> Batch:
+    """Make modalities missing as if a sequence never had them, each with probability ``share``.
+
+    One of every sequence stays: that with the luckiest throw.
+    """
+    modalities = list(batch.features)
+    count = len(batch.lengths)
+    dice = torch.rand(count, len(modalities), generator=generator)
+    kept = dice >= share
+    kept[torch.arange(count), dice.argmax(1)] = True
+    features, observed = {}, {}
+    for n, m in enumerate(modalities):
+        features[m] = batch.features[m] * kept[:, n, None, None]
+        observed[m] = batch.observed[m] & kept[:, n, None]
+    return Batch(features, batch.lengths, observed, batch.labels)
+
+
+def refuse_infinite(
+    ids: Sequence[str], sequences: Sequence[AlignedSequence], source: str = "the data"
+) -> None:
+    """NaN is a value that was not measured; an infinite one is a fault of what measured it.
+
+    Raises
+    ------
+    DatasetError : names the first segment, modality and column with an infinite value.
+    """
+    for name, sequence in zip(ids, sequences, strict=True):
+        for modality, rows in sequence.features.items():
+            places = np.argwhere(np.isinf(rows.values))
+            if len(places):
+                word, column = places[0]
+                raise DatasetError(
+                    f"{source}: segment {name!r} has an infinite {modality} value in the column "
+                    f"{rows.names[column]!r} (word {word + 1}); what was not measured is NaN"
+                )
 
 
 def _summary(names: Sequence[str]) -> str:

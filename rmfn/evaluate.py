@@ -1,114 +1,285 @@
-"""Numbers one can trust: held-out videos, spread over seeds, intervals, constants beside them."""
+"""Numbers one can trust: intervals that redraw videos, constants beside them, what each modality
+is worth, and whether another model is any different."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from extractors import BACKENDS
-from pipeline.errors import DatasetError, RecipeMismatch
+from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
-from rmfn.checkpoint import Conformal
-from rmfn.corpora import make_sequences, read_timed, split_videos
-from rmfn.metrics import bootstrap, score, score_constants
-from rmfn.model import RMFNConfig
+from rmfn.checkpoint import Conformal, Manifest
+from rmfn.corpora import split_videos
+from rmfn.data import refuse_infinite
+from rmfn.dataset import Dataset, Target
+from rmfn.metrics import bootstrap
 from rmfn.predict import Predictor
-from rmfn.train import Epoch, TrainSettings, fit_ensemble
+from rmfn.significance import compare_models
+from rmfn.tasks import lay_out, read_labels, score_constants, score_target
+from rmfn.timed import make_timed_dataset
+
+LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # coverages at which intervals are calibrated and tried
 
 
-def cross_validate(
-    config: RMFNConfig,
-    settings: TrainSettings,
-    columns: dict[str, tuple[str, ...]],
-    sequences: Sequence[AlignedSequence],
-    labels: Sequence[Sequence[float]],
-    videos: Sequence[str],
-    seeds: Sequence[int],
-    folds: int = 5,
-    on_epoch: Callable[[int, Epoch], None] | None = None,
-) -> NDArray[np.float64]:
-    """Predict every sequence by models that saw nothing of its video, not even to stop.
+def evaluate_dataset(
+    model: str | Path | Predictor,
+    dataset: Dataset,
+    split: str | None = None,
+    *,
+    against: str | Path | Predictor | None = None,
+    ablate: bool = False,
+    draws: int = 1000,
+) -> dict[str, Any]:
+    """Score a checkpoint on labelled segments.
 
     Parameters
     ----------
-    labels : [n, outputs]
-    on_epoch : called with the running number of the training (folds x seeds of them) and the epoch.
+    model : a checkpoint's folder, or one loaded.
+    split : "train", "valid" or "test": of the data set, or, if it has none, of the videos that the
+        checkpoint was trained with or without. None = all segments.
+    against : another checkpoint, on the same segments.
+    ablate : score it without each modality, and with each alone, too: what is left out is as if it
+        had not been measured.
+    draws : of the bootstrap; 0 leaves the intervals out.
 
     Returns
     -------
-    [seeds, n, outputs] in the units of the labels.
+    {label: report}, fractions. A report has
+
+    * the metrics of ``rmfn.tasks.score_target``, ``n`` labels of them;
+    * ``interval`` {metric: [low, high]}, 95 %, redrawing videos;
+    * ``constants`` {predictor: metrics};
+    * ``covered``, the share of labels inside the predicted intervals, and ``calibration``
+      {coverage: share inside}, of regressions;
+    * ``ablation`` {"without visual": metrics, "only language": metrics, ...};
+    * ``against`` {"model", "metrics", "differences" of ``rmfn.significance.compare_models``};
+    * ``seen`` {"segments", "videos"}: how many of those scored were trained on. Such numbers say
+      nothing of new videos.
+
+    Raises
+    ------
+    CheckpointError : a folder is no checkpoint.
+    DatasetError : a label is missing or off its scale, or the split has no segments.
+    RecipeMismatch : a modality is there without a column that the model reads.
     """
-    out = np.full((len(seeds), len(sequences), config.outputs), np.nan)
-    for fold, test in enumerate(split_videos(videos, folds, seed=0)):
-        rest = sorted(set(range(len(sequences))) - set(test))
+    predictor = model if isinstance(model, Predictor) else Predictor.load(model)
+    manifest = predictor.manifest
+    dataset = choose_split(dataset, manifest, split)
+    refuse_infinite(dataset.ids, dataset.sequences, dataset.name)
+    labels = read_labels(dataset, manifest.labels)
+    report = evaluate(predictor, dataset.sequences, labels, dataset.videos, draws)
+    seen = find_seen(manifest, dataset)
+    for found in report.values():
+        found["seen"] = {
+            "segments": sum(video in seen for video in dataset.videos),
+            "videos": len(seen),
+        }
+    if ablate:
+        for name, sequences in _ablate(dataset.sequences, manifest):
+            values = predictor.predict_values(sequences)
+            for n, target, part in _each(manifest.labels):
+                found = report[target.name].setdefault("ablation", {})
+                found[name] = score_target(values[:, part], labels[:, n], target)
+    if against is not None:
+        other = against if isinstance(against, Predictor) else Predictor.load(against)
+        _compare(predictor, other, dataset, labels, report, draws)
+    return report
 
-        def report(place: int, epoch: Epoch, fold: int = fold) -> None:
-            if on_epoch is not None:
-                on_epoch(fold * len(seeds) + place, epoch)
 
-        ensemble = fit_ensemble(
-            config,
-            settings,
-            columns,
-            [sequences[n] for n in rest],
-            [labels[n] for n in rest],
-            [videos[n] for n in rest],
-            seeds,
-            report,
+def choose_split(dataset: Dataset, manifest: Manifest, split: str | None) -> Dataset:
+    """The segments of a split: as the data set says, else as the checkpoint remembers its videos.
+
+    Raises
+    ------
+    DatasetError : there are none.
+    """
+    if split is None:
+        return dataset
+    if any(dataset.splits):
+        rows = dataset.of_split(split)
+        where = f"data set {dataset.name!r}"
+    else:
+        videos = set(manifest.splits.get(split, ()))
+        rows = [n for n, video in enumerate(dataset.videos) if video in videos]
+        where = f"data set {dataset.name!r} has no splits and the training of {manifest.name!r}"
+    if not rows:
+        raise DatasetError(f"{where} has no segments of the split {split!r}")
+    return dataset.take(rows)
+
+
+def find_seen(manifest: Manifest, dataset: Dataset) -> set[str]:
+    """The videos of a data set that a checkpoint was trained on, or stopped on."""
+    known = {
+        video for name, videos in manifest.splits.items() if name != "test" for video in videos
+    }
+    return known & set(dataset.videos)
+
+
+def evaluate(
+    predictor: Predictor,
+    sequences: Sequence[AlignedSequence],
+    labels: ArrayLike,
+    videos: Sequence[str],
+    draws: int = 1000,
+) -> dict[str, Any]:
+    """The plain part of `evaluate_dataset`, of labels [n, T]; NaN ones are passed over."""
+    y = np.asarray(labels, float)
+    predicted = predictor.predict_values(sequences)
+    conformal = predictor.manifest.conformal
+    report = {}
+    for n, target, part in _each(predictor.manifest.labels):
+        values, known = predicted[:, part], predictor.manifest.constants[target.name]
+        report[target.name] = {
+            **score_target(values, y[:, n], target),
+            "interval": find_intervals(values, y[:, n], videos, target, draws),
+            "constants": score_constants(known, y[:, n], target),
+        }
+        if conformal.half_width[n] is not None:
+            given = ~np.isnan(y[:, n])
+            errors = abs(values[given, 0] - y[given, n])
+            levels = {str(conformal.coverage): conformal.half_width, **conformal.levels}
+            report[target.name] |= {
+                "covered": float((errors <= conformal.half_width[n]).mean()),
+                "calibration": {
+                    level: float((errors <= levels[level][n]).mean())
+                    for level in sorted(levels, key=float)
+                },
+            }
+    return report
+
+
+def _each(targets: Sequence[Target]) -> list[tuple[int, Target, slice]]:
+    return [(n, *pair) for n, pair in enumerate(zip(targets, lay_out(targets), strict=True))]
+
+
+def _ablate(
+    sequences: Sequence[AlignedSequence], manifest: Manifest
+) -> Iterable[tuple[str, list[AlignedSequence]]]:
+    """The same sequences with modalities missing, under a name that says which."""
+    modalities = list(manifest.columns)
+    if len(modalities) < 2:
+        return
+    choices = {f"without {m}": [other for other in modalities if other != m] for m in modalities}
+    if len(modalities) > 2:  # of two, "only language" is "without acoustic"
+        choices |= {f"only {m}": [m] for m in modalities}
+    for name, kept in choices.items():
+        yield (
+            name,
+            [
+                replace(s, features={m: rows for m, rows in s.features.items() if m in kept})
+                for s in sequences
+            ],
         )
-        out[:, test] = ensemble.predict_each([sequences[n] for n in test]).numpy()
-    return out
+
+
+def _compare(
+    ours: Predictor,
+    theirs: Predictor,
+    dataset: Dataset,
+    labels: NDArray[np.float64],
+    report: dict[str, Any],
+    draws: int,
+) -> None:
+    """Put the comparison with another model into the report of every label that both predict."""
+    places = {target.name: (target, part) for _, target, part in _each(theirs.manifest.labels)}
+    left, right = (each.predict_values(dataset.sequences) for each in (ours, theirs))
+    for n, target, part in _each(ours.manifest.labels):
+        other, place = places.get(target.name, (None, slice(0)))
+        if other is None or (other.kind, other.classes) != (target.kind, target.classes):
+            continue
+        given = ~np.isnan(labels[:, n])
+        y = labels[given, n]
+        rows = np.flatnonzero(given).tolist()
+        report[target.name]["against"] = {
+            "model": theirs.manifest.name,
+            "metrics": score_target(right[given][:, place], y, target),
+            "differences": compare_models(
+                left[given][:, part],
+                right[given][:, place],
+                y,
+                [dataset.videos[row] for row in rows],
+                partial(score_target, target=target),
+                draws or 1000,
+            ),
+            "seen": len(find_seen(theirs.manifest, dataset)),
+        }
+    if not any("against" in found for found in report.values()):
+        raise DatasetError(
+            f"the models {ours.manifest.name!r} and {theirs.manifest.name!r} predict nothing alike"
+        )
 
 
 def calibrate(
-    predictions: ArrayLike, labels: ArrayLike, videos: Sequence[str], coverage: float = 0.8
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    groups: Sequence[str],
+    targets: Sequence[Target],
+    coverage: float = 0.8,
 ) -> Conformal:
-    """The half-width of intervals from predictions of unseen videos, and how well it holds.
+    """The half-widths of intervals from predictions of unseen videos, and how well they hold.
 
     Parameters
     ----------
-    predictions, labels : [n, outputs]
+    predictions : [n, C] decoded; rows of NaN were not predicted.
+    labels : [n, T]
+    groups : [n] the video or speaker of each.
     coverage : the share of labels that shall lie within.
 
     Returns
     -------
-    The widths from all n; ``measured`` is the coverage of widths set on nine tenths of the videos
-    and tried on the last tenth, over all tenths.
+    The widths from all n, at most the scale's; ``measured`` is the coverage of widths set on nine
+    tenths of the groups and tried on the last tenth, over all tenths.
     """
-    errors = abs(np.asarray(predictions, float) - np.asarray(labels, float))
-    inside = np.zeros_like(errors, dtype=bool)
-    for part in split_videos(videos, min(10, len(set(videos))), seed=0):
+    p, y = np.asarray(predictions, float), np.asarray(labels, float)
+    widths: dict[float, list[float | None]] = {level: [] for level in {coverage, *LEVELS}}
+    measured: list[float | None] = []
+    count = 0
+    for n, target, part in _each(targets):
+        if target.kind != "regression":
+            measured.append(None)
+            for found in widths.values():
+                found.append(None)
+            continue
+        rows = np.flatnonzero(~np.isnan(p[:, part.start]) & ~np.isnan(y[:, n]))
+        errors = abs(p[rows, part.start] - y[rows, n])
+        for level, found in widths.items():
+            # Few segments give infinite widths; the whole scale says the same.
+            found.append(min(_conformal_quantile(errors, level), target.high - target.low))
+        measured.append(_try_widths(errors, [groups[row] for row in rows], coverage))
+        count = max(count, len(rows))
+    levels = {str(level): tuple(widths[level]) for level in LEVELS if level != coverage}
+    return Conformal(coverage, tuple(widths[coverage]), tuple(measured), count, levels)
+
+
+def _try_widths(errors: NDArray[np.float64], groups: Sequence[str], coverage: float) -> float:
+    inside = np.zeros(len(errors), dtype=bool)
+    for part in split_videos(groups, min(10, len(set(groups))), seed=0):
         rest = sorted(set(range(len(errors))) - set(part))
         inside[part] = errors[part] <= _conformal_quantile(errors[rest], coverage)
-    return Conformal(
-        coverage,
-        tuple(_conformal_quantile(errors, coverage).tolist()),
-        tuple(inside.mean(0).tolist()),
-        len(errors),
-    )
+    return float(inside.mean())
 
 
-def _conformal_quantile(errors: NDArray[np.float64], coverage: float) -> NDArray[np.float64]:
-    """The ceil((n+1) coverage)-th smallest of each column (infinite if there are too few)."""
+def _conformal_quantile(errors: NDArray[np.float64], coverage: float) -> float:
+    """The ceil((n+1) coverage)-th smallest; infinite if there are too few."""
     rank = math.ceil((len(errors) + 1) * coverage)
-    if rank > len(errors):
-        return np.full(errors.shape[1], np.inf)
-    return np.sort(errors, axis=0)[rank - 1]
+    return math.inf if rank > len(errors) else float(np.sort(errors)[rank - 1])
 
 
 def summarise(
-    runs: ArrayLike, labels: ArrayLike, videos: Sequence[str], draws: int = 1000
+    runs: ArrayLike, labels: ArrayLike, videos: Sequence[str], target: Target, draws: int = 1000
 ) -> dict[str, Any]:
     """One label's numbers from predictions of several seeds.
 
     Parameters
     ----------
-    runs : [seeds, n]
+    runs : [seeds, n, outputs of the target], decoded.
     labels : [n]
 
     Returns
@@ -116,12 +287,12 @@ def summarise(
     The metrics of the mean over the seeds, with ``interval`` {metric: [low, high]} (95 %, drawing
     videos) and ``seeds`` {metric: [mean, standard deviation over single seeds]}.
     """
-    runs = np.asarray(runs, float)
+    runs, labels = np.asarray(runs, float), np.asarray(labels, float)
     together = runs.mean(0)
-    single = [score(run, labels) for run in runs]
+    single = [score_target(run, labels, target) for run in runs]
     return {
-        **score(together, labels),
-        "interval": _intervals(together, labels, videos, draws),
+        **score_target(together, labels, target),
+        "interval": find_intervals(together, labels, videos, target, draws),
         "seeds": {
             name: [
                 float(np.mean([s[name] for s in single])),
@@ -133,95 +304,41 @@ def summarise(
     }
 
 
-def evaluate(
-    predictor: Predictor,
-    sequences: Sequence[AlignedSequence],
-    labels: ArrayLike,
+def find_intervals(
+    predicted: NDArray[np.float64],
+    labels: NDArray[np.float64],
     videos: Sequence[str],
+    target: Target,
     draws: int = 1000,
-) -> dict[str, Any]:
-    """Score a checkpoint on labelled sequences.
+) -> dict[str, list[float]]:
+    """{metric: [low, high]}, 95 %, redrawing videos; empty without draws.
 
     Parameters
     ----------
-    labels : [n, outputs]
-    draws : of the bootstrap; 0 leaves the intervals out.
-
-    Returns
-    -------
-    {label: {n, mae, corr, a2, f1, a7, ..., "interval": {metric: [low, high]}, "covered": share of
-    labels inside the predicted intervals, "constants": {predictor: metrics}}}, fractions.
+    predicted : [n, outputs of the target]
+    labels : [n]; NaN ones are passed over.
     """
-    y = np.asarray(labels, float)
-    predicted = predictor.predict_values(sequences)
-    report = {}
-    for n, label in enumerate(predictor.manifest.labels):
-        conformal = predictor.manifest.conformal
-        known = predictor.manifest.constants[label.name]
-        report[label.name] = {
-            **score(predicted[:, n], y[:, n]),
-            "covered": float((abs(predicted[:, n] - y[:, n]) <= conformal.half_width[n]).mean()),
-            "interval": _intervals(predicted[:, n], y[:, n], videos, draws),
-            "constants": score_constants(known, y[:, n]),
-        }
-    return report
-
-
-def _intervals(
-    predictions: ArrayLike, labels: ArrayLike, videos: Sequence[str], draws: int
-) -> dict[str, list[float]]:
-    """{metric: [low, high]}, 95 %; empty without draws."""
     if not draws:
         return {}
-    found = bootstrap(predictions, labels, videos, draws=draws)
+    given = np.flatnonzero(~np.isnan(labels)).tolist()
+    found = bootstrap(
+        predicted[given],
+        labels[given],
+        [videos[row] for row in given],
+        partial(score_target, target=target),
+        draws=draws,
+    )
     return {name: list(edges) for name, edges in found.items() if name != "n"}
 
 
 def evaluate_timed(model: str | Path, timed: str | Path, draws: int = 1000) -> dict[str, Any]:
-    """Score a checkpoint folder on a file of timed transcripts (``rmfn.corpora.read_timed``).
-
-    Returns
-    -------
-    As ``evaluate``.
+    """`evaluate_dataset` on a file of timed transcripts (``rmfn.corpora.read_timed``).
 
     Raises
     ------
-    CheckpointError : the folder is not a checkpoint.
-    DatasetError : the file cannot be read or a segment has no label.
     RecipeMismatch : the model reads more than words and their times can tell.
     """
     predictor = Predictor.load(model)
-    segments = read_timed(timed)
-    labels = []
-    for segment in segments:
-        if segment.label is None:
-            raise DatasetError(f"{timed}: segment {segment.id!r} has no label to be scored against")
-        labels.append([segment.label])
-    sequences = make_sequences(segments, *load_word_backends(predictor.manifest.features))
-    return evaluate(predictor, sequences, labels, [segment.video for segment in segments], draws)
-
-
-def load_word_backends(features: dict[str, Any]) -> tuple[list[Any], Any]:
-    """The language backends and the timing backend that made a checkpoint's columns.
-
-    Parameters
-    ----------
-    features : ``Manifest.features``.
-
-    Raises
-    ------
-    RecipeMismatch : the columns were made by other steps too.
-    """
-    if set(features) != {"language", "timing"}:
-        raise RecipeMismatch(
-            f"the model reads features of {', '.join(sorted(features))}; timed transcripts give "
-            "language and word timing only"
-        )
-
-    def construct(step: str, made: dict[str, Any]) -> Any:
-        return BACKENDS[step][made["backend"]].load()(**made["settings"])
-
-    return (
-        [construct("language", made) for made in features["language"]],
-        construct("timing", features["timing"]),
-    )
+    manifest = predictor.manifest
+    dataset = make_timed_dataset(timed, manifest.features, manifest.labels[0])
+    return evaluate_dataset(predictor, dataset, draws=draws)

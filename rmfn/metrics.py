@@ -7,6 +7,7 @@ The definitions are those with which published label files give the published ba
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,15 +16,19 @@ Scores = dict[str, float]
 
 
 def score(
-    predictions: ArrayLike, labels: ArrayLike, threshold: float = 0.0, limit: float = 3.0
+    predictions: ArrayLike,
+    labels: ArrayLike,
+    threshold: float = 0.0,
+    low: float = -3.0,
+    high: float = 3.0,
 ) -> Scores:
-    """Every metric of a regression of sentiment.
+    """Every metric of a regression, by default of sentiment from -3 to 3.
 
     Parameters
     ----------
     predictions, labels : [n]
     threshold : a value of at least this is the positive class.
-    limit : predictions and labels are clipped to [-limit, limit] before A7 rounds them.
+    low, high : the scale; both sides are clipped to it before A7 rounds them.
 
     Returns
     -------
@@ -31,7 +36,8 @@ def score(
     mae : mean absolute error.
     corr : Pearson's r; NaN where either side is constant.
     a2, f1 : accuracy and weighted F1 of "at least threshold".
-    a7, a7_unclipped : share whose rounded value (half to even) is right.
+    a7, a7_unclipped : share whose rounded value (half to even) is right; "a5" on a scale of five
+        levels, and so on.
     a2_nonzero, f1_nonzero : "above threshold" without the labels equal to it.
 
     Raises
@@ -46,14 +52,15 @@ def score(
     if not (np.isfinite(p).all() and np.isfinite(y).all()):
         raise ValueError("predictions and labels must be finite")
     told = y != threshold
+    rounded = name_rounded(low, high)
     return {
         "n": len(y),
         "mae": float(abs(p - y).mean()),
         "corr": correlation(p, y),
         "a2": float(((p >= threshold) == (y >= threshold)).mean()),
         "f1": weighted_f1(p >= threshold, y >= threshold),
-        "a7": float((_round(p, limit) == _round(y, limit)).mean()),
-        "a7_unclipped": float((np.round(p) == np.round(y)).mean()),
+        rounded: float((np.clip(p, low, high).round() == np.clip(y, low, high).round()).mean()),
+        f"{rounded}_unclipped": float((np.round(p) == np.round(y)).mean()),
         "a2_nonzero": float(((p > threshold) == (y > threshold))[told].mean())
         if told.any()
         else float("nan"),
@@ -61,8 +68,47 @@ def score(
     }
 
 
-def _round(values: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
-    return np.clip(values, -limit, limit).round()
+def name_rounded(low: float, high: float) -> str:
+    """What the accuracy of rounded values is called: "a7" from -3 to 3, "a5" from 1 to 5."""
+    return f"a{round(high) - round(low) + 1}"
+
+
+def score_classes(probabilities: ArrayLike, labels: ArrayLike) -> Scores:
+    """Every metric of a classification.
+
+    Parameters
+    ----------
+    probabilities : [n, classes]; of two as probable the first is said.
+    labels : [n], the number of the true class.
+
+    Returns
+    -------
+    n : how many.
+    accuracy : share whose most probable class is right (the paper's A2 of an emotion).
+    f1 : F1 of each class, weighted by how often it is true.
+    f1_macro : the plain mean over the classes that are there or were said.
+
+    Raises
+    ------
+    ValueError : shapes differ, nothing is there, or a value is not finite.
+    """
+    p, y = np.asarray(probabilities, float), np.asarray(labels, float)
+    if p.ndim != 2 or y.shape != p.shape[:1]:
+        raise ValueError(
+            f"probabilities must be [n, classes] and labels [n], got {p.shape} and {y.shape}"
+        )
+    if not len(y):
+        raise ValueError("there is nothing to score")
+    if not (np.isfinite(p).all() and np.isfinite(y).all()):
+        raise ValueError("probabilities and labels must be finite")
+    said = p.argmax(1)
+    kinds = np.union1d(said, y)
+    return {
+        "n": len(y),
+        "accuracy": float((said == y).mean()),
+        "f1": weighted_f1(said, y),
+        "f1_macro": float(np.mean([_f1(said == kind, y == kind) for kind in kinds])),
+    }
 
 
 def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
@@ -72,36 +118,34 @@ def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def weighted_f1(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
-    """F1 of both classes, weighted by how often each is true; NaN if nothing is there."""
+def weighted_f1(predicted: NDArray[Any], true: NDArray[Any]) -> float:
+    """F1 of every class, weighted by how often it is true; NaN if nothing is there."""
     if not len(true):
         return float("nan")
-    total = 0.0
-    for kind in (False, True):
-        hits = ((predicted == kind) & (true == kind)).sum()
-        pairs = (predicted == kind).sum() + (true == kind).sum()
-        total += (2 * hits / pairs if pairs else 0.0) * (true == kind).mean()
-    return float(total)
+    return float(
+        sum(
+            _f1(predicted == kind, true == kind) * (true == kind).mean() for kind in np.unique(true)
+        )
+    )
 
 
-def find_constants(labels: ArrayLike) -> dict[str, float]:
+def _f1(predicted: NDArray[np.bool_], true: NDArray[np.bool_]) -> float:
+    pairs = predicted.sum() + true.sum()
+    return float(2 * (predicted & true).sum() / pairs) if pairs else 0.0
+
+
+def find_constants(labels: ArrayLike, threshold: float = 0.0) -> dict[str, float]:
     """The best guesses of who looks at nothing: mean, median and mode (of rounded labels), and
-    each sign."""
+    each side of the threshold."""
     y = np.asarray(labels, float)
     values, counts = np.unique(np.round(y), return_counts=True)
     return {
         "mean": float(y.mean()),
         "median": float(np.median(y)),
         "mode": float(values[counts.argmax()]),
-        "negative": -1.0,
-        "positive": 1.0,
+        "negative": threshold - 1.0,
+        "positive": threshold + 1.0,
     }
-
-
-def score_constants(constants: dict[str, float], labels: ArrayLike) -> dict[str, Scores]:
-    """What constants reach. A model's number means little without them beside it."""
-    y = np.asarray(labels, float)
-    return {name: score(np.full(len(y), value), y) for name, value in constants.items()}
 
 
 def bootstrap(
@@ -117,6 +161,7 @@ def bootstrap(
 
     Parameters
     ----------
+    predictions : [n] or [n, ...], as ``measure`` takes them.
     groups : [n] the video or speaker of each; segments of one video are not independent.
 
     Returns
@@ -124,10 +169,7 @@ def bootstrap(
     {metric: (low, high)}; NaN where a metric was never defined.
     """
     p, y = np.asarray(predictions, float), np.asarray(labels, float)
-    members: dict[Hashable, list[int]] = {}
-    for n, group in enumerate(groups):
-        members.setdefault(group, []).append(n)
-    clusters = [np.array(m) for m in members.values()]
+    clusters = group_rows(groups)
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):
@@ -143,3 +185,11 @@ def bootstrap(
         low, high = np.quantile(values, edges) if len(values) else (np.nan, np.nan)
         intervals[name] = (float(low), float(high))
     return intervals
+
+
+def group_rows(groups: Sequence[Hashable]) -> list[NDArray[np.int64]]:
+    """The rows of each group, groups in the order in which they first come."""
+    members: dict[Hashable, list[int]] = {}
+    for n, group in enumerate(groups):
+        members.setdefault(group, []).append(n)
+    return [np.array(rows) for rows in members.values()]

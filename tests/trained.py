@@ -9,20 +9,23 @@ import torch
 
 from extractors.types import Word, WordFeatures
 from pipeline.sequence import AlignedSequence
-from rmfn.checkpoint import Conformal, Label, Manifest
+from rmfn.baselines import build
+from rmfn.checkpoint import Conformal, Manifest
 from rmfn.data import fit_scaler
-from rmfn.model import RMFN, RMFNConfig
+from rmfn.dataset import Target
 from rmfn.train import Ensemble, Fitted
 
 COLUMNS = {"language": ("good", "bad", "other"), "acoustic": ("timing.duration",)}
-CONFIG = RMFNConfig(
-    {"language": 3, "acoustic": 1},
-    {"language": 8, "acoustic": 2},
-    fuse=6,
-    summary=5,
-    head=8,
-    attention_scale="mean1",
-)
+CONFIG = {
+    "inputs": {"language": 3, "acoustic": 1},
+    "hidden": {"language": 8, "acoustic": 2},
+    "outputs": 1,
+    "fuse": 6,
+    "summary": 5,
+    "head": 8,
+    "attention_scale": "mean1",
+}
+SENTIMENT = Target("sentiment", "regression", -3.0, 3.0)
 LANGUAGE = {"backend": "toy", "settings": {"layers": 1}, "weights": {"toy": "abc"}, "versions": {}}
 FEATURES = {
     "language": [LANGUAGE],
@@ -64,18 +67,19 @@ def make_untrained(members: int = 2, seed: int = 0) -> tuple[Manifest, Ensemble]
     models = []
     for n in range(members):
         torch.manual_seed(seed + n)
-        models.append(Fitted(RMFN(CONFIG).eval(), torch.tensor([0.2 * n]), torch.tensor([1.5 + n])))
+        mean, std = torch.tensor([0.2 * n]), torch.tensor([1.5 + n])
+        models.append(Fitted(build("rmfn", **CONFIG).eval(), (SENTIMENT,), mean, std))
     manifest = Manifest(
         name="toy",
         trained_on="nothing",
-        labels=(Label("sentiment", -3.0, 3.0),),
+        labels=(SENTIMENT,),
         config=CONFIG,
         columns=COLUMNS,
         members=members,
         features=FEATURES,
         conformal=Conformal(0.8, (1.25,), (0.79,), 100),
         constants={"sentiment": {"mean": 0.1, "median": 0.0, "mode": 0.0}},
-        metrics={"cross-validation": {"corr": float("nan")}},
+        metrics={"cross-validation": {"sentiment": {"corr": float("nan")}}},
     )
     return manifest, Ensemble(fit_scaler(sequences, COLUMNS), tuple(models))
 
