@@ -44,7 +44,7 @@ def test_it_is_small_and_reads_what_the_recipe_makes(predictor):
 
 def test_it_says_where_it_comes_from_and_how_good_it_is(predictor):
     manifest = predictor.manifest
-    measured = manifest.metrics["cross-validation"]
+    measured = manifest.metrics["cross-validation"]["sentiment"]
     assert measured["mae"] < 0.7 * measured["constants"]["median"]["mae"]
     assert measured["interval"]["a2"][0] > measured["constants"]["positive"]["a2"]
     assert manifest.conformal.measured[0] == pytest.approx(manifest.conformal.coverage, abs=0.03)
