@@ -1,0 +1,438 @@
+"""Train a model again with more data, and take the new one only if it is shown to be better.
+
+Every version is judged on the same frozen segments, from which none learns: nor from any other
+segment of their videos and speakers. Candidate and current model predict the same segments, so what
+counts is the difference segment by segment, with an interval that redraws whole videos.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import DatasetError
+from pipeline.recipe import require_features
+from rmfn.dataset import Dataset, hash_dataset, load_dataset, save_dataset
+from rmfn.predict import Predictor
+from rmfn.registry import Registry
+from rmfn.runs import RECORD, RUN
+from rmfn.significance import compare_models
+from rmfn.splits import make_splits
+from rmfn.targets import Target, describe_target, find_targets
+from rmfn.tasks import lay_out, read_labels
+from rmfn.train_dataset import OnProgress, Plan, train_dataset
+
+FROZEN_SHARE = 0.2
+MARGIN = 0.01  # of a label's scale
+FEW_GROUPS = 10  # from fewer videos an interval is rough
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a candidate takes the current model's place.
+
+    Attributes
+    ----------
+    accept : "better": the whole interval of the difference in error is below 0. "not-worse": it is
+        below ``margin``.
+    margin : in the unit of the error; None = a hundredth of the label's scale.
+    draws, coverage : of the bootstrap.
+    """
+
+    accept: Literal["better", "not-worse"] = "better"
+    margin: float | None = None
+    draws: int = 2000
+    coverage: float = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same segments.
+
+    Attributes
+    ----------
+    candidate, current : mean errors: absolute of a regression, share wrong of classes; the mean
+        over the labels if there are several.
+    difference : candidate - current; below 0 the candidate is better.
+    low, high : the interval of the difference, redrawing whole groups.
+    p : two-sided, by permutation.
+    segments, groups : how many of each.
+    """
+
+    candidate: float
+    current: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    segments: int
+    groups: int
+
+
+def compare_errors(
+    candidate: NDArray[np.float64],
+    current: NDArray[np.float64],
+    groups: Sequence[str],
+    rule: Rule | None = None,
+) -> Comparison:
+    """The paired difference of two models' errors.
+
+    Parameters
+    ----------
+    candidate, current : [n] errors of the same segments.
+    groups : [n] the speaker or video of each.
+    """
+    rule = rule or Rule()
+    found = compare_models(
+        candidate,
+        current,
+        np.zeros(len(candidate)),
+        groups,
+        lambda errors, _: {"error": float(errors.mean())},
+        rule.draws,
+        rule.coverage,
+    )["error"]
+    low, high = found["interval"]
+    return Comparison(
+        float(candidate.mean()),
+        float(current.mean()),
+        found["difference"],
+        low,
+        high,
+        found["p"],
+        len(candidate),
+        len(set(groups)),
+    )
+
+
+def measure_errors(
+    predictor: Predictor, dataset: Dataset, targets: Sequence[Target]
+) -> NDArray[np.float64]:
+    """The error of each segment [n], the mean over its labels: absolute, or 1 for a wrong class.
+
+    NaN where a segment has no label at all.
+    """
+    predicted = predictor.predict_values(dataset.sequences)
+    labels = read_labels(dataset, targets)
+    errors = np.empty_like(labels)
+    for n, (target, part) in enumerate(zip(targets, lay_out(targets), strict=True)):
+        if target.kind == "regression":
+            errors[:, n] = abs(predicted[:, part][:, 0] - labels[:, n])
+        else:
+            wrong = predicted[:, part].argmax(1) != labels[:, n]
+            errors[:, n] = np.where(np.isnan(labels[:, n]), np.nan, wrong)
+    given = ~np.isnan(errors)
+    total = np.where(given, errors, 0).sum(1)
+    return np.where(given.any(1), total / np.maximum(given.sum(1), 1), np.nan)
+
+
+def merge_datasets(known: Dataset, fresh: Dataset, keep: Sequence[str] = ()) -> Dataset:
+    """All segments of both; one that is in both is taken from ``fresh``, those to ``keep`` are not.
+
+    Raises
+    ------
+    RecipeMismatch : their columns were made in different ways.
+    DatasetError : their columns differ, or a label's classes.
+    """
+    require_features(known.name, known.features, fresh.features)
+    kept = set(keep)
+    new = fresh.take([n for n, id in enumerate(fresh.ids) if id not in kept])
+    old = known.take([n for n, id in enumerate(known.ids) if id not in set(new.ids)])
+    labels = {
+        name: np.concatenate(
+            [part.labels.get(name, np.full(len(part), np.nan)) for part in (old, new)]
+        )
+        for name in {**old.labels, **new.labels}
+    }
+    return replace(
+        old,
+        ids=old.ids + new.ids,
+        videos=old.videos + new.videos,
+        speakers=old.speakers + new.speakers,
+        splits=old.splits + new.splits,
+        sequences=old.sequences + new.sequences,
+        labels=labels,
+    )
+
+
+def name_by_content(dataset: Dataset) -> Dataset:
+    """Segments of own videos called after the clip's bytes and their times, not after its file.
+
+    So a file that is renamed, or another that has its name, or other labels files for the same
+    video, are told apart when segments of different days are put together.
+    """
+    ids: list[str] = []
+    taken: Counter[str] = Counter()
+    for sequence in dataset.sequences:
+        start, end = sequence.words[0].start, sequence.words[-1].end
+        name = f"{sequence.clip_id}[{start:.2f}-{end:.2f}]"
+        ids.append(f"{name}#{taken[name] + 1}" if taken[name] else name)
+        taken[name] += 1
+    return replace(
+        dataset,
+        ids=tuple(ids),
+        videos=tuple(sequence.clip_id for sequence in dataset.sequences),
+    )
+
+
+def choose_targets(fresh: Dataset, plan: Plan, current: Path | None) -> tuple[Target, ...]:
+    """What is predicted: as the plan says, else as the current model does, else all labels.
+
+    Raises
+    ------
+    DatasetError : the plan's are not those of the current model, which could not be compared.
+    """
+    if current is None:
+        return plan.targets or find_targets(fresh, list(fresh.labels))
+    known = Predictor.load(current).manifest.labels
+    if plan.targets and plan.targets != known:
+        names = ", ".join(f"{each.name} ({describe_target(each)})" for each in known)
+        raise DatasetError(f"{current} predicts {names}; a model of other labels is another model")
+    return known
+
+
+def retrain(
+    registry: Registry,
+    fresh: Dataset,
+    plan: Plan,
+    rule: Rule | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Add segments, train a candidate on all, compare it with the current model, decide.
+
+    The first time, the frozen segments are chosen: those of the split "test" if there are any, else
+    a fifth, by speaker (or by video where speakers are not known); and the candidate is taken, as
+    there is nothing to compare it with.
+
+    Parameters
+    ----------
+    fresh : new segments, all of them or those since the last time; none may be missing for good,
+        as the registry keeps what it was given.
+
+    Returns
+    -------
+    The decision, as the version's ``decision.json`` holds it: ``version``, ``promoted``, ``why``,
+    ``current`` (the version before, or None), ``comparison``, ``rule``, ``segments``, ``notes``.
+
+    Raises
+    ------
+    DatasetError : another retraining is running, too little is left to learn from, the registry is
+        damaged.
+    RecipeMismatch : the features were made in another way than those of the segments before.
+    """
+    rule = rule or Rule()
+    with registry.alone():
+        before = registry.current()
+        plan = replace(plan, targets=choose_targets(fresh, plan, before))
+        everything, frozen, notes = _gather(registry, fresh)
+        judged = everything.take(_places(everything, frozen))
+        learned = everything.take(_find_learnable(everything, judged))
+        learned = replace(learned, splits=("",) * len(learned))
+        held = len(everything) - len(judged) - len(learned)
+        if held:
+            notes.append(
+                f"{held} segments are of videos or speakers of the frozen ones and are not learned "
+                "from"
+            )
+        candidate = registry.candidate()
+        _discard_other(candidate, learned)
+        # Nothing is kept aside but the frozen segments: each member stops on other videos.
+        train_dataset(learned, replace(plan, rotate=True), candidate, on_progress, resume=True)
+        comparison = None if before is None else _compare(candidate, before, judged, plan, rule)
+        promoted, why = decide(comparison, rule, _find_margin(rule, plan), before)
+        if comparison is not None and comparison.groups < FEW_GROUPS:
+            notes.append(
+                f"the frozen segments are of {comparison.groups} speakers or videos only: the "
+                "interval is rough"
+            )
+        decision = {
+            "version": candidate.name,
+            "promoted": promoted,
+            "why": why,
+            "current": None if before is None else before.name,
+            "comparison": None if comparison is None else asdict(comparison),
+            "rule": asdict(rule),
+            "segments": {
+                "new": len(fresh),
+                "learned": len(learned),
+                "frozen": len(judged),
+                "hash": hash_dataset(learned),
+            },
+            "notes": notes,
+            "decided": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        }
+        registry.decide(candidate, decision)
+        if promoted:
+            registry.promote(candidate)
+        return decision
+
+
+def decide(
+    comparison: Comparison | None, rule: Rule, margin: float, current: Path | None
+) -> tuple[bool, str]:
+    """Whether the candidate is taken, and why in a sentence."""
+    if comparison is None or current is None:
+        return True, "it is the first version: there is nothing to compare it with"
+    found = (
+        f"on {comparison.segments} frozen segments its error is {comparison.candidate:.3f}, that "
+        f"of {current.name} {comparison.current:.3f}: a difference of "
+        f"{comparison.difference:+.3f} ({rule.coverage:.0%} interval {comparison.low:+.3f} to "
+        f"{comparison.high:+.3f})"
+    )
+    limit = 0.0 if rule.accept == "better" else margin
+    promoted = comparison.high < limit
+    if rule.accept == "better":
+        verdict = "it is better" if promoted else "it is not shown to be better"
+    else:
+        verdict = (
+            f"it is not worse by {margin:g} or more"
+            if promoted
+            else f"it may be worse by {margin:g} or more"
+        )
+    return promoted, f"{verdict}: {found}"
+
+
+def describe_decision(decision: dict[str, Any]) -> str:
+    """A decision as Markdown."""
+    taken = "is taken" if decision["promoted"] else f"is not taken; {decision['current']} stays"
+    lines = [
+        f"# {decision['version']} {taken}",
+        "",
+        f"{decision['why'][0].upper()}{decision['why'][1:]}.",
+        "",
+        "| | error on the frozen segments |",
+        "|---|---|",
+    ]
+    comparison, counts = decision["comparison"], decision["segments"]
+    if comparison is None:
+        lines = lines[:-2]
+    else:
+        lines += [
+            f"| {decision['version']} | {comparison['candidate']:.3f} |",
+            f"| {decision['current']} | {comparison['current']:.3f} |",
+            f"| difference | {comparison['difference']:+.3f} ({comparison['low']:+.3f} to "
+            f"{comparison['high']:+.3f}) |",
+            "",
+        ]
+    lines.append(
+        f"{counts['new']} segments were given; it learned from {counts['learned']} of all that are "
+        f"known, {counts['frozen']} are frozen."
+    )
+    if decision["notes"]:
+        lines += ["", *(f"- {note}" for note in decision["notes"])]
+    return "\n".join(lines) + "\n"
+
+
+def _gather(registry: Registry, fresh: Dataset) -> tuple[Dataset, dict[str, Any], list[str]]:
+    """All segments known now, which are frozen, and what a person should know of it."""
+    notes: list[str] = []
+    frozen = registry.frozen()
+    if frozen is None:
+        everything = fresh
+        if registry.data.exists():
+            everything = merge_datasets(load_dataset(registry.data), fresh)
+        frozen = _freeze(everything)
+    else:
+        known = load_dataset(registry.data)
+        found = hash_dataset(known.take(_places(known, frozen)))
+        if found != frozen["sha256"]:
+            raise DatasetError(
+                f"{registry.data}: the frozen segments are not those that were frozen (hash "
+                f"{found[:12]}, expected {frozen['sha256'][:12]})"
+            )
+        everything = merge_datasets(known, fresh, keep=frozen["ids"])
+        if again := len(set(frozen["ids"]) & set(fresh.ids)):
+            notes.append(f"{again} of the segments given are frozen and stay as they were")
+    save_dataset(everything, registry.data)
+    if registry.frozen() is None:
+        registry.freeze(frozen)
+    return everything, frozen, notes
+
+
+def _freeze(dataset: Dataset) -> dict[str, Any]:
+    """What the versions will be judged on.
+
+    Raises
+    ------
+    DatasetError : there are too few speakers or videos to keep any aside.
+    """
+    groups = _name_groups(dataset)
+    rows, how = dataset.of_split("test"), "the split test of the labels given first"
+    if not rows:
+        splits = make_splits(groups, {"train": 1 - FROZEN_SHARE, "test": FROZEN_SHARE}, seed=0)
+        rows = [n for n, split in enumerate(splits) if split == "test"]
+        how = f"{FROZEN_SHARE:.0%} of the segments given first, by speaker or video"
+    chosen = dataset.take(rows)
+    return {
+        "how": how,
+        "ids": list(chosen.ids),
+        "videos": sorted(set(chosen.videos)),
+        "speakers": sorted({speaker for speaker in chosen.speakers if speaker}),
+        "sha256": hash_dataset(chosen),
+    }
+
+
+def _discard_other(candidate: Path, learned: Dataset) -> None:
+    """Remove what a killed run left, unless it learned from the same segments."""
+    record = candidate / RUN / RECORD
+    try:
+        same = json.loads(record.read_text())["data"]["sha256"] == hash_dataset(learned)
+    except (OSError, ValueError, KeyError, TypeError):
+        same = False
+    if candidate.exists() and not same:
+        shutil.rmtree(candidate)
+
+
+def _places(dataset: Dataset, frozen: dict[str, Any]) -> list[int]:
+    place = {id: n for n, id in enumerate(dataset.ids)}
+    if missing := [id for id in frozen["ids"] if id not in place]:
+        raise DatasetError(
+            f"data set {dataset.name!r}: {len(missing)} frozen segments are gone, the first is "
+            f"{missing[0]!r}"
+        )
+    return [place[id] for id in frozen["ids"]]
+
+
+def _find_learnable(dataset: Dataset, judged: Dataset) -> list[int]:
+    """Segments of which neither the video nor the speaker is judged on."""
+    videos, speakers = set(judged.videos), {speaker for speaker in judged.speakers if speaker}
+    return [
+        n
+        for n, (video, speaker) in enumerate(zip(dataset.videos, dataset.speakers, strict=True))
+        if video not in videos and speaker not in speakers
+    ]
+
+
+def _name_groups(dataset: Dataset) -> list[str]:
+    return [
+        speaker or video for speaker, video in zip(dataset.speakers, dataset.videos, strict=True)
+    ]
+
+
+def _compare(candidate: Path, current: Path, judged: Dataset, plan: Plan, rule: Rule) -> Comparison:
+    errors = [
+        measure_errors(Predictor.load(folder), judged, plan.targets)
+        for folder in (candidate, current)
+    ]
+    given = np.flatnonzero(~np.isnan(errors[0]))
+    groups = _name_groups(judged)
+    return compare_errors(errors[0][given], errors[1][given], [groups[n] for n in given], rule)
+
+
+def _find_margin(rule: Rule, plan: Plan) -> float:
+    """In the unit of the error; of several labels the mean of theirs."""
+    if rule.margin is not None:
+        return rule.margin
+    scales = [
+        target.high - target.low if target.kind == "regression" else 1.0 for target in plan.targets
+    ]
+    return MARGIN * sum(scales) / len(scales)
