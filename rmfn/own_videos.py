@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,7 @@ def dataset_from_store(
     modalities: Sequence[str] | None = None,
     columns: Sequence[str] | None = None,
     recipe: str | None = None,
+    without: Collection[str] = (),
 ) -> Dataset:
     """Join what ``rmfn extract`` made with the labels that people gave.
 
@@ -64,6 +65,7 @@ def dataset_from_store(
     columns : labels to take; by default all.
     recipe : key or name of the recipe whose rows are taken, where the store has those of several;
         by default the one that made rows of the most labelled videos.
+    without : videos, as the file calls them, whose rows are passed over.
 
     Returns
     -------
@@ -79,6 +81,9 @@ def dataset_from_store(
     folder, file = Path(store), read_labels(labels, columns)
     if not (folder / "store.json").is_file():
         raise DatasetError(f"{folder}: not a store; expected a folder that rmfn extract has made")
+    if without:
+        rest = tuple(row for row in file.rows if row.video not in without)
+        file = replace(file, rows=rest)
     opened = Store(folder)
     clips = {clip_id: _describe(opened, clip_id) for clip_id in opened.clips()}
     problems = list(file.problems)
