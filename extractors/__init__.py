@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import Any
+
+from extractors.weights import locate_weights
 
 
 @dataclass(frozen=True)
@@ -20,15 +23,32 @@ class Backend:
     path : ``module:Class``, imported only when a recipe names the backend.
     packages : distributions whose versions may change the numbers.
     weights : names in ``extractors.weights.WEIGHTS`` used by the default settings.
+    libraries : of the system, that wheels take for granted: (file, its Debian package).
     """
 
     path: str
     packages: tuple[str, ...]
     weights: tuple[str, ...] = ()
+    libraries: tuple[tuple[str, str], ...] = ()
 
     def load(self) -> type[Any]:
         module, name = self.path.split(":")
         return getattr(import_module(module), name)
+
+    def find_weights(self, backend: Any) -> dict[str, Path | None]:
+        """The models that a backend needs as it is set: a file or folder of the user's own, or None
+        for one in ``extractors.weights.WEIGHTS``.
+
+        A backend whose settings name models in its own way says so by a method ``find_weights``.
+
+        Raises
+        ------
+        WeightsMissing : a model of the user's own is not there; the message says what to do.
+        """
+        if hasattr(backend, "find_weights"):
+            return backend.find_weights()
+        own = getattr(backend, "path", None)
+        return {name: None if own is None else locate_weights(name, own) for name in self.weights}
 
 
 BACKENDS: dict[str, dict[str, Backend]] = {
@@ -57,6 +77,7 @@ BACKENDS: dict[str, dict[str, Backend]] = {
             "extractors.visual_mediapipe:MediaPipe",
             ("mediapipe", "opencv-python-headless", "av"),
             ("face-landmarker",),
+            (("libEGL.so.1", "libegl1"), ("libGLESv2.so.2", "libgles2")),
         ),
     },
     "acoustic": {

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.spelling import plain_word
-from extractors.weights import locate_weights
+from extractors.weights import WeightsMissing, locate_weights
 
 SIZE = 50  # of the table that ships
 _ENDINGS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m")
@@ -23,7 +24,8 @@ class GloVe:
 
     Attributes
     ----------
-    path : a gensim ``KeyedVectors`` file (``KeyedVectors.save``); None takes GloVe 6B 50d.
+    path : a gensim ``KeyedVectors`` file (``KeyedVectors.save``, or this module's ``convert`` for
+        tables in GloVe's own text format); None takes GloVe 6B 50d.
     size : values a vector of that file has.
 
     Notes
@@ -40,21 +42,40 @@ class GloVe:
     def names(self) -> tuple[str, ...]:
         return tuple(f"glove.{i}" for i in range(self.size))
 
+    def find_weights(self) -> dict[str, Path | None]:
+        """The table of these settings; None: the one that ships.
+
+        Raises
+        ------
+        WeightsMissing : the user's own is not there.
+        """
+        if self.path is None:
+            return {"glove-6b-50d": None}
+        place = Path(self.path).expanduser()
+        if not place.is_file():
+            raise WeightsMissing(
+                f"word vectors: no such file: {place}. Make it from a table in GloVe's text format "
+                "(nlp.stanford.edu/projects/glove: the paper's is glove.840B.300d.txt) with: "
+                f"python -m extractors.language_glove TABLE.txt {place}"
+            )
+        return {place.stem: place}
+
     @cached_property
     def _vectors(self) -> Any:
-        place = locate_weights("glove-6b-50d", self.path)
+        (own,) = self.find_weights().values()
         from gensim.models import KeyedVectors
 
-        if self.path is not None:
-            vectors = KeyedVectors.load(str(place), mmap="r")
+        if own is not None:
+            vectors = KeyedVectors.load(str(own), mmap="r")
             if vectors.vector_size != self.size:
                 raise ValueError(
-                    f"{place} holds vectors of {vectors.vector_size} values, the recipe says "
+                    f"{own} holds vectors of {vectors.vector_size} values, the recipe says "
                     f"{self.size}"
                 )
             return vectors
         import pyarrow.parquet
 
+        place = locate_weights("glove-6b-50d")
         vectors = KeyedVectors(SIZE)
         index = pyarrow.parquet.read_table(place / "glove_6B_index.parquet")
         vectors.index_to_key = index.column(0).to_pylist()
@@ -102,3 +123,50 @@ def _cut_contraction(word: str) -> tuple[str, ...]:
         if word.endswith(ending) and len(word) > len(ending):
             return word[: -len(ending)], ending
     return ()
+
+
+def convert(table: Path, out: Path) -> int:
+    """Turn a table in GloVe's text format (a word and its values a line) into gensim's.
+
+    gensim's own reader stops at the few words of GloVe 840B that have spaces in them.
+
+    Returns
+    -------
+    How many words the table has.
+
+    Raises
+    ------
+    ValueError : a line with another number of values than the first.
+    """
+    from gensim.models import KeyedVectors
+
+    with table.open(encoding="utf-8", newline="\n") as lines:
+        size = len(next(lines).split(" ")) - 1
+        count = 1 + sum(1 for _ in lines)
+    words, values = [], np.empty((count, size), np.float32)
+    with table.open(encoding="utf-8", newline="\n") as lines:
+        for number, line in enumerate(lines):
+            word, *numbers = line.rstrip("\n").rsplit(" ", size)
+            try:
+                values[number] = [float(value) for value in numbers]
+            except ValueError as error:
+                raise ValueError(
+                    f"{table}: line {number + 1}: expected a word and {size} numbers"
+                ) from error
+            words.append(word)
+    vectors = KeyedVectors(size)
+    vectors.index_to_key = words
+    # Of a word that comes twice the first, which is the more frequent, counts.
+    vectors.key_to_index = {word: n for n, word in reversed(list(enumerate(words)))}
+    vectors.vectors = values
+    out.parent.mkdir(parents=True, exist_ok=True)
+    vectors.save(str(out), separately=["vectors"])
+    return count
+
+
+if __name__ == "__main__":
+    import sys
+
+    if len(sys.argv) != 3:
+        sys.exit("usage: python -m extractors.language_glove TABLE.txt OUT.kv")
+    print(f"{convert(Path(sys.argv[1]), Path(sys.argv[2]))} words -> {sys.argv[2]}")

@@ -98,6 +98,18 @@ class WhisperX:
             segments.append(Segment(text, min(float(stretch["start"]), end), end))
         return Transcript(tuple(segments), self.language)
 
+    def find_weights(self) -> dict[str, Path | None]:
+        """The models of these settings; None: the one in the table of weights.
+
+        Raises
+        ------
+        WeightsMissing : the Whisper model is not on this machine.
+        """
+        if self.model in CARRIED:
+            return {CARRIED[self.model]: None, "whisperx-vad": None}
+        own = Path(_locate_model(self.model))
+        return {f"whisper-{Path(self.model).name}": own, "whisperx-vad": None}
+
     def _believes(self, text: str, confidence: float) -> bool:
         from faster_whisper.transcribe import get_compression_ratio
 

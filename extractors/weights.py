@@ -158,6 +158,28 @@ def locate_weights(name: str, path: str | None = None) -> Path:
     )
 
 
+def hash_file(file: Path) -> str:
+    """sha256 of a file, read piece by piece."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def identify_weights(path: Path) -> str:
+    """What tells a user's own model from any other: the revision of a folder in the cache of the
+    Hugging Face hub, else the sha256 of the file (of the folder's ``model.bin``).
+
+    Raises
+    ------
+    WeightsDamaged : the folder has no such file.
+    """
+    if path.parent.name == "snapshots":
+        return path.name
+    file = path / "model.bin" if path.is_dir() else path
+    if not file.is_file():
+        raise WeightsDamaged(f"{file} is not there")
+    return hash_file(file)
+
+
 def verify_weights(name: str, path: str | None = None) -> str:
     """Hash a model's main file.
 
@@ -177,7 +199,7 @@ def verify_weights(name: str, path: str | None = None) -> str:
         file = file / weights.check
     if not file.is_file():
         raise WeightsDamaged(f"{name}: {file} is not there")
-    found = hashlib.sha256(file.read_bytes()).hexdigest()
+    found = hash_file(file)
     if path is None and found != weights.sha256:
         raise WeightsDamaged(
             f"{name}: {file} has sha256 {found[:12]}..., expected {weights.sha256[:12]}...; "

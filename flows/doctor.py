@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
 import sys
@@ -9,9 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from extractors import BACKENDS
-from extractors.weights import WEIGHTS, WeightsDamaged, WeightsMissing, verify_weights
-from pipeline.recipe import Recipe
+from extractors import BACKENDS, Backend
+from extractors.weights import (
+    WEIGHTS,
+    WeightsDamaged,
+    WeightsMissing,
+    identify_weights,
+    verify_weights,
+)
+from pipeline.recipe import MANY, STEPS, Recipe
 
 NEEDED_MEMORY = 4e9
 NEEDED_DISK = 2e9
@@ -33,21 +40,27 @@ def examine(recipe: Recipe) -> list[dict[str, Any]]:
         ),
     ]
     used = _used_backends(recipe)
-    for package in dict.fromkeys(package for backend in used for package in backend.packages):
+    for package in dict.fromkeys(package for line, _ in used for package in line.packages):
         lines.append(_examine_package(package))
-    for name in dict.fromkeys(name for backend in used for name in backend.weights):
-        lines.append(_examine_weights(name))
+    for library, package in dict.fromkeys(pair for line, _ in used for pair in line.libraries):
+        lines.append(_examine_library(library, package))
+    for line, backend in used:
+        lines += _examine_models(line, backend)
     return lines + _examine_machine()
 
 
-def _used_backends(recipe: Recipe) -> list[Any]:
-    tables = [
-        (step, table)
-        for step, value in recipe.settings.items()
-        if step in BACKENDS
-        for table in (value if isinstance(value, list) else [value])
-    ]
-    return [BACKENDS[step][table["backend"]] for step, table in tables]
+def _used_backends(recipe: Recipe) -> list[tuple[Backend, Any]]:
+    """The tables' lines of all that a recipe names, each with the backend as it is set."""
+    used = []
+    for step in (*STEPS, *MANY):
+        tables, backends = recipe.settings.get(step, []), getattr(recipe, step)
+        if step in STEPS:
+            tables, backends = ([tables], [backends]) if tables else ([], [])
+        used += [
+            (BACKENDS[step][table["backend"]], backend)
+            for table, backend in zip(tables, backends, strict=True)
+        ]
+    return used
 
 
 def _examine_package(package: str) -> dict[str, Any]:
@@ -55,6 +68,37 @@ def _examine_package(package: str) -> dict[str, Any]:
         return _line(package, True, version(package), "")
     except PackageNotFoundError:
         return _line(package, None, "not installed", f"pip install {package}")
+
+
+def _examine_library(library: str, package: str) -> dict[str, Any]:
+    """A library of the system that a wheel loads by name; only Linux leaves it to the user."""
+    if sys.platform != "linux":
+        return _line(library, True, "part of the system", "")
+    try:
+        ctypes.CDLL(library)
+    except OSError as error:
+        return _line(library, None, str(error), f"apt-get install {package}")
+    return _line(library, True, "can be loaded", "")
+
+
+def _examine_models(line: Backend, backend: Any) -> list[dict[str, Any]]:
+    """The table's models, and those that the settings name in their place."""
+    try:
+        models = line.find_weights(backend)
+    except ImportError as error:  # WeightsMissing, or the package that would know
+        what = f"model of {type(backend).__name__}"
+        return [_line(what, None, "not on this machine", str(error))]
+    return [
+        _examine_weights(name) if own is None else _examine_own(name, own)
+        for name, own in models.items()
+    ]
+
+
+def _examine_own(name: str, own: Path) -> dict[str, Any]:
+    try:
+        return _line(name, True, f"{own}, {identify_weights(own)[:12]}", "")
+    except WeightsDamaged as error:
+        return _line(name, False, str(error), "fetch it again")
 
 
 def _examine_weights(name: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from extractors import BACKENDS
-from extractors.weights import WEIGHTS, verify_weights
+from extractors.weights import WEIGHTS, identify_weights, verify_weights
 from pipeline.errors import RecipeError, RecipeMismatch
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -161,16 +161,19 @@ def _describe(step: str, table: Any, backend: Any) -> dict[str, Any]:
         for entry in fields(backend)
         if entry.init and entry.compare
     }
-    own = settings.get("path")
     return {
         "backend": table["backend"],
         "settings": settings,
         "versions": {package: _version(package) for package in line.packages},
         "weights": {
-            name: verify_weights(name, own) if own else WEIGHTS[name].sha256
-            for name in line.weights
+            name: WEIGHTS[name].sha256 if own is None else _identify(name, own)
+            for name, own in line.find_weights(backend).items()
         },
     }
+
+
+def _identify(name: str, own: Path) -> str:
+    return verify_weights(name, str(own)) if name in WEIGHTS else identify_weights(own)
 
 
 def _version(package: str) -> str:

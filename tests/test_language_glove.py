@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from extractors.language_glove import GloVe, _cut_contraction
+from extractors.language_glove import GloVe, _cut_contraction, convert
 from extractors.weights import WeightsMissing, locate_weights
 
 
@@ -44,8 +44,25 @@ def test_size_must_be_the_files(small_table):
 
 
 def test_missing_table_is_named():
-    with pytest.raises(WeightsMissing, match="glove-6b-50d: no such file"):
+    with pytest.raises(WeightsMissing, match=r"no such file: /nowhere\.kv.*language_glove TABLE"):
         GloVe(path="/nowhere.kv")([["good"]])
+
+
+def test_a_table_in_text_format_is_converted(tmp_path):
+    """With words that have spaces in them, and one that comes twice, as in GloVe 840B."""
+    lines = ["good 1 2.5 -3", ". . . 4 5 6", "at name@domain.com 7 8 9", "good 0 0 0", "é 1e-3 0 0"]
+    (tmp_path / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    out = tmp_path / "new" / "table.kv"
+    assert convert(tmp_path / "table.txt", out) == 5
+    table = GloVe(path=str(out), size=3)
+    (rows,) = table([["Good", "é", "unqzx"]])
+    np.testing.assert_allclose(rows[:2], [[1, 2.5, -3], [1e-3, 0, 0]], rtol=1e-6)
+    assert np.isnan(rows[2]).all()
+    assert table._vectors[". . ."].tolist() == [4, 5, 6]
+    assert isinstance(table._vectors.vectors, np.memmap)
+    (tmp_path / "table.txt").write_text("good 1 2\nbad 1 x\n")
+    with pytest.raises(ValueError, match=r"line 2: expected a word and 2 numbers"):
+        convert(tmp_path / "table.txt", out)
 
 
 def test_contractions_are_cut_as_the_tables_tokeniser_does():

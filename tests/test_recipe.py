@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from extractors import BACKENDS
-from extractors.weights import WEIGHTS
+from extractors.weights import WEIGHTS, WeightsMissing
 from pipeline.errors import RecipeError
 from pipeline.recipe import RECIPES, build_recipe, load_recipe
 
@@ -75,6 +75,46 @@ def test_a_key_changes_with_its_own_steps_only(settings):
     assert other.key("visual") != plain.key("visual")
     assert other.key("transcribe", "align") == plain.key("transcribe", "align")
     assert other.key("acoustic") == plain.key("acoustic")
+
+
+@pytest.fixture
+def paper(tmp_path, monkeypatch):
+    """The paper's recipe on a machine without Whisper large-v3 and GloVe 840B."""
+
+    def absent(model, **settings):
+        raise FileNotFoundError(model)
+
+    monkeypatch.setattr("faster_whisper.utils.download_model", absent)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tomllib.loads((RECIPES / "paper.toml").read_text())
+
+
+def test_the_papers_recipe_says_what_is_missing_before_any_work(paper, tmp_path):
+    with pytest.raises(WeightsMissing, match=r"large-v3.*faster_whisper\.download_model"):
+        build_recipe(paper).key("transcribe", "align")
+    (tmp_path / "whisper").mkdir()
+    (tmp_path / "whisper/model.bin").write_text("a model")
+    paper["transcribe"]["model"] = str(tmp_path / "whisper")
+    expected = r"glove\.840B\.300d\.kv.*python -m extractors\.language_glove TABLE\.txt"
+    with pytest.raises(WeightsMissing, match=expected):
+        build_recipe(paper).provenance  # noqa: B018
+    assert build_recipe(paper).acoustic == (BACKENDS["acoustic"]["covarep"].load()(),)
+    assert len(build_recipe(paper).language[0].names) == 300
+
+
+def test_another_file_at_the_same_place_is_another_recipe(paper, tmp_path):
+    (tmp_path / "rmfn-weights").mkdir()
+    (tmp_path / "whisper").mkdir()
+    paper["transcribe"]["model"] = str(tmp_path / "whisper")
+    keys = []
+    for table, model in (("a", "a"), ("b", "a"), ("b", "b")):
+        (tmp_path / "rmfn-weights/glove.840B.300d.kv").write_text(table)
+        (tmp_path / "whisper/model.bin").write_text(model)
+        recipe = build_recipe(paper)
+        keys.append((recipe.key("language"), recipe.key("transcribe")))
+    (first, second, third) = keys
+    assert first[0] != second[0] == third[0]
+    assert first[1] == second[1] != third[1]
 
 
 def test_a_default_written_out_is_the_same_recipe(settings):

@@ -1,0 +1,77 @@
+"""What the doctor says of a machine that lacks something, and what to type about it."""
+
+from __future__ import annotations
+
+import ctypes
+
+import pytest
+
+from flows.doctor import examine
+from pipeline.recipe import RECIPES, build_recipe, load_recipe
+
+
+def absent(*arguments, **settings):
+    raise FileNotFoundError("not here")
+
+
+def missing(lines):
+    return {line["what"]: line["mend"] for line in lines if line["state"] != "ok"}
+
+
+@pytest.mark.parametrize(
+    ("library", "package"), [("libEGL.so.1", "libegl1"), ("libGLESv2.so.2", "libgles2")]
+)
+def test_a_library_that_the_face_tracker_loads(library, package, monkeypatch):
+    load = ctypes.CDLL
+
+    def cdll(name, *arguments):
+        if name == library:
+            raise OSError(f"{name}: cannot open shared object file")
+        return load(name, *arguments)
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr(ctypes, "CDLL", cdll)
+    assert missing(examine(load_recipe("embedded")))[library] == f"apt-get install {package}"
+    # Who measures no face needs none of it.
+    import tomllib
+
+    settings = tomllib.loads((RECIPES / "embedded.toml").read_text())
+    del settings["visual"]
+    assert library not in [line["what"] for line in examine(build_recipe(settings))]
+
+
+def test_the_papers_recipe_lists_every_model_that_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("faster_whisper.utils.download_model", absent)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    lines = examine(load_recipe("paper"))
+    found = missing(lines)
+    assert {"model of WhisperX", "model of GloVe"} <= set(found)
+    assert "download_model('large-v3')" in found["model of WhisperX"]
+    assert "python -m extractors.language_glove TABLE.txt" in found["model of GloVe"]
+
+
+def test_models_of_ones_own_are_told_with_their_place(tmp_path, monkeypatch):
+    revision = tmp_path / "hub/models--x--large-v3/snapshots/0123456789abcdef"
+    revision.mkdir(parents=True)
+    monkeypatch.setattr("faster_whisper.utils.download_model", lambda *a, **k: str(revision))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "rmfn-weights").mkdir()
+    (tmp_path / "rmfn-weights/glove.840B.300d.kv").write_text("a table")
+    lines = {line["what"]: line for line in examine(load_recipe("paper"))}
+    assert lines["whisper-large-v3"]["state"] == lines["glove.840B.300d"]["state"] == "ok"
+    assert lines["whisper-large-v3"]["found"] == f"{revision}, 0123456789ab"
+
+
+def test_a_backend_that_is_not_installed(monkeypatch):
+    import tomllib
+    from importlib.metadata import PackageNotFoundError, version
+
+    def no_opensmile(name):
+        if name == "opensmile":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr("flows.doctor.version", no_opensmile)
+    settings = tomllib.loads((RECIPES / "embedded.toml").read_text())
+    settings["acoustic"] = [{"backend": "opensmile"}]
+    assert missing(examine(build_recipe(settings)))["opensmile"] == "pip install opensmile"
