@@ -80,7 +80,7 @@ def main() -> None:
         clip = str(make_talk(Path(folder) / "talk.mp4", options.seconds))
         length = open_clip(clip).duration
         me = (sys.executable, "-m", "benchmarks.end_to_end", "--clip", clip, "--child")
-        rmfn = (str(Path(sys.executable).parent / "rmfn"), "predict", clip, "--json", "-")
+        rmfn = (sys.executable, "-m", "flows.cli", "predict", clip, "--json", "-")
         cold, sequential, stages = [], [], []
         for _ in range(options.repeat):
             cold.append(time_process(*rmfn)[0])

@@ -25,8 +25,8 @@ def measure_peak(clip: Path) -> float:
 
     Sampled ten times a second; pages that they share are counted once for each.
     """
-    rmfn = str(Path(sys.executable).parent / "rmfn")
-    process = psutil.Popen([rmfn, "predict", str(clip)], stdout=DEVNULL, stderr=DEVNULL, cwd=ROOT)
+    command = [sys.executable, "-m", "flows.cli", "predict", str(clip)]
+    process = psutil.Popen(command, stdout=DEVNULL, stderr=DEVNULL, cwd=ROOT)
     peak = 0
     while process.poll() is None:
         total = 0
