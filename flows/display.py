@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -46,36 +47,58 @@ def show_stages() -> Iterator[Any]:
 def show_prediction(record: dict[str, Any], scales: dict[str, tuple[float, float]]) -> None:
     """The utterances with their predictions, the clip as a whole, and the warnings."""
     clip, quality = record["clip"], record["quality"]
-    for label in record["overall"]:
-        low, high = scales.get(label, (-1.0, 1.0))
-        table = Table(title=f"{label}, from {low:+g} to {high:+g}", title_justify="left")
+    for label, overall in record["overall"].items():
+        bounds = scales.get(label, (-1.0, 1.0))
+        classes = "probabilities" in overall
+        title = label if classes else "{}, from {:+g} to {:+g}".format(label, *bounds)
+        table = Table(title=title, title_justify="left")
         table.add_column("time [s]", justify="right", no_wrap=True)
         table.add_column("utterance", overflow="fold", ratio=1)
         table.add_column(label, justify="right", no_wrap=True)
-        table.add_column("interval", justify="center", no_wrap=True)
-        table.add_column("", no_wrap=True)
+        table.add_column("probabilities" if classes else "interval", justify="center")
+        if not classes:
+            table.add_column("", no_wrap=True)
         for part in record["utterances"]:
-            found = part["prediction"][label]
             table.add_row(
                 f"{part['start']:.1f} - {part['end']:.1f}",
                 Text(part["text"]),
-                f"{found['value']:+.2f}",
-                "[{:+.1f}, {:+.1f}]".format(*found["interval"]).replace("[", "\\["),
-                draw_bar(found["value"], low, high),
+                *_show_cells(part["prediction"][label], bounds),
             )
         table.add_section()
-        whole = record["overall"][label]
         table.add_row(
             f"{clip['duration']:.1f}",
             Text("whole clip (weighted by duration)", style="bold"),
-            f"[bold]{whole['value']:+.2f}[/]",
-            "[{:+.1f}, {:+.1f}]".format(*whole["interval"]).replace("[", "\\["),
-            draw_bar(whole["value"], low, high),
+            *_show_cells(overall, bounds, style="bold"),
         )
         results.print(table)
     results.print(describe_quality(quality), style="dim")
     for warning in quality["warnings"]:
         results.print(Text(f"warning: {warning}", style="yellow"))
+
+
+def describe_value(found: dict[str, Any]) -> str:
+    """One prediction in a few characters: a number, a probability, or a class."""
+    value = found["value"]
+    if isinstance(value, str):
+        return value
+    return f"{value:.0%}" if "probabilities" in found else f"{value:+.2f}"
+
+
+def describe_spread(found: dict[str, Any]) -> str:
+    """How sure a prediction is: its interval, or what each class has."""
+    if "probabilities" in found:
+        return ", ".join(f"{name} {share:.0%}" for name, share in found["probabilities"].items())
+    return "{:+.2f} to {:+.2f}".format(*found["interval"])
+
+
+def _show_cells(
+    found: dict[str, Any], bounds: tuple[float, float], style: str = ""
+) -> list[Text | str]:
+    value = Text(describe_value(found), style=style)
+    if "probabilities" in found:
+        return [value, Text(describe_spread(found))]
+    interval = "[{:+.1f}, {:+.1f}]".format(*found["interval"])
+    return [value, Text(interval), draw_bar(found["value"], *bounds)]
 
 
 def draw_bar(value: float, low: float, high: float) -> str:
@@ -140,6 +163,22 @@ def show_rows(title: str, rows: list[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(Text(_format(value)) for value in row.values()))
     results.print(table)
+
+
+def show_table(title: str, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Cells that are text already: names to the left, numbers to the right."""
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False, padding=(0, 0))
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    results.print(table)
+
+
+def show_warnings(warnings: Sequence[str]) -> None:
+    """On the error stream: results stay as they are."""
+    for warning in warnings:
+        screen.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
 
 
 def _format(value: Any) -> str:

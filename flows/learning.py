@@ -3,155 +3,373 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-METRICS = ("n", "mae", "corr", "a2", "f1", "a7")
+TRAIN_TEXT = """\
+examples:
+  rmfn extract videos/ --store features            first, the features of your videos
+  rmfn train --store features --labels labels.csv --target sentiment --out runs/a
+  rmfn train --store features --labels labels.csv --target happy:binary --target sad:binary \\
+      --weight sad=2 --out runs/b                  several labels at once
+  rmfn train --data corpus --model-kind mfn --out runs/c
+  rmfn train --data corpus --out runs/d --resume   go on after a kill or a full disk
+  rmfn train --timed words.jsonl --out runs/e      words with times, without videos
+
+labels.csv has the columns video, start, end (seconds; empty: the whole video), any labels, and if
+you like speaker and split (train, valid, test). Without splits they are made by speaker or video.
+The split test is never looked at; afterwards: rmfn evaluate runs/a --store features --labels
+labels.csv --split test
+
+The folder --out becomes the model: weights, model.json, a card with what was measured, and in run/
+the settings, the data's hash and a curve of every training as CSV.
+"""
+
+EVALUATE_TEXT = """\
+examples:
+  rmfn evaluate runs/a --store features --labels labels.csv --split test
+  rmfn evaluate runs/a --data corpus --split test --ablate --markdown report.md
+  rmfn evaluate runs/a --data corpus --split test --against runs/b
+
+It says the paper's metrics in both known conventions, 95 % intervals that redraw whole videos, what
+constants reach, and how often the predicted intervals hold. --against adds the difference of the
+two models with its interval and p-value (whole videos exchanged between them).
+"""
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the two commands to the parser."""
-    train = command("train", _train, "train RMFN on timed transcripts with labels")
+    train = command("train", _train, "train RMFN, or a model to compare it with, on labelled data")
+    _explain(train, TRAIN_TEXT)
+    _add_data(train)
+    train.add_argument("--out", metavar="DIR", help="the model's folder")
     train.add_argument(
-        "--timed",
-        required=True,
-        metavar="FILE.jsonl",
-        help="a segment a line: id, vid, label, words, w_start, w_end, split",
+        "--target",
+        action="append",
+        metavar="LABEL",
+        help="label column to learn; may be given several times. Its kind or scale may follow: "
+        "sentiment:-3:3, happy:binary, mood:classes (default: the only column there is)",
     )
-    train.add_argument("--out", metavar="DIR", help="the checkpoint's folder")
     train.add_argument(
-        "--card", metavar="FILE.md", help="model card; the measured numbers are put after it"
+        "--weight",
+        action="append",
+        default=[],
+        metavar="LABEL=W",
+        help="weight of a label's loss (default: 1)",
     )
-    train.add_argument("--trained-on", default="", metavar="TEXT", help="a line for people")
-    train.add_argument(
+    model = train.add_argument_group("the model")
+    model.add_argument(
+        "--model-kind",
+        metavar="NAME",
+        help="rmfn (default), rmfn-r1 to rmfn-r4, rmfn-no-mfp, rmfn-no-highlight, marn, mfn, "
+        "ef-lstm",
+    )
+    model.add_argument(
+        "--modalities", nargs="+", metavar="M", help="of language, visual, acoustic (default: all)"
+    )
+    model.add_argument(
+        "--hidden", nargs="+", default=[], metavar="M=N", help="LSTM units, such as language=64"
+    )
+    model.add_argument(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="NAME=VALUE",
+        help="further settings of the model, such as dropout=0.5 stages=2",
+    )
+    model.add_argument(
+        "--plan", metavar="FILE.json", help="all of it from rmfn tune; flags go first"
+    )
+    how = train.add_argument_group("the training")
+    how.add_argument(
         "--seeds",
         type=int,
         nargs="+",
         metavar="N",
-        help="one model each, averaged (default: 0 1 2 3 4)",
+        help="one model each, averaged (default: 0 1 2)",
     )
-    train.add_argument(
+    how.add_argument("--epochs", type=int, metavar="N", help="at most so many")
+    how.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without gain")
+    how.add_argument("--batch", type=int, metavar="N", help="sequences a step")
+    how.add_argument("--lr", type=float, metavar="X", help="learning rate")
+    how.add_argument("--weight-decay", type=float, metavar="X")
+    how.add_argument("--schedule", choices=("none", "plateau", "cosine"), help="of the rate")
+    how.add_argument(
+        "--modality-dropout",
+        type=float,
+        metavar="P",
+        help="hide each modality of a sequence with this probability while training, for clips "
+        "that will lack one",
+    )
+    how.add_argument(
+        "--folds", type=int, metavar="K", help="also cross-validate by speaker or video"
+    )
+    how.add_argument(
+        "--rotate",
+        action="store_true",
+        help="each seed stops on other videos, so that together they learn from train and valid",
+    )
+    how.add_argument("--split-seed", type=int, metavar="N", help="of splits made here (default: 0)")
+    how.add_argument("--device", metavar="auto|cpu|cuda", help="default: auto")
+    how.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
+    how.add_argument(
+        "--resume", action="store_true", help="go on with what lies unfinished in --out"
+    )
+    how.add_argument(
         "--cross-validate",
         action="store_true",
-        help="only measure: 5-fold cross-validation by video",
+        help="only measure, by 5 folds if --folds says none",
     )
+    train.add_argument(
+        "--card", metavar="FILE.md", help="model card; the measured numbers are put after it"
+    )
+    train.add_argument("--trained-on", default="", metavar="TEXT", help="a line for people")
     train.add_argument("--json", metavar="FILE", help="write the numbers here; - for stdout")
 
-    evaluate = command("evaluate", _evaluate, "score a checkpoint on labelled segments")
-    evaluate.add_argument("model", metavar="DIR|NAME", help="checkpoint folder or shipped name")
+    evaluate = command("evaluate", _evaluate, "score a model on labelled segments")
+    _explain(evaluate, EVALUATE_TEXT)
+    evaluate.add_argument("model", metavar="DIR|NAME", help="the model's folder or a shipped name")
+    _add_data(evaluate)
     evaluate.add_argument(
-        "--timed",
-        required=True,
-        metavar="FILE.jsonl",
-        help="a segment a line: id, vid, label, words, w_start, w_end",
+        "--split",
+        choices=("train", "valid", "test"),
+        help="score these segments only (default: all); without splits in the data, those that the "
+        "training made",
+    )
+    evaluate.add_argument("--against", metavar="DIR|NAME", help="compare with another model")
+    evaluate.add_argument(
+        "--ablate", action="store_true", help="score it without each modality, and with each alone"
     )
     evaluate.add_argument("--json", metavar="FILE", help="write the numbers here; - for stdout")
+    evaluate.add_argument("--markdown", metavar="FILE.md", help="write the tables here")
+
+
+def _explain(parser: argparse.ArgumentParser, text: str) -> None:
+    parser.epilog = text
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    data = parser.add_argument_group("the data (one of them)")
+    one = data.add_mutually_exclusive_group(required=True)
+    one.add_argument("--store", metavar="DIR", help="features of rmfn extract; needs --labels")
+    one.add_argument("--data", metavar="DIR", help="a data set, such as rmfn import makes")
+    one.add_argument(
+        "--timed",
+        metavar="FILE.jsonl",
+        help="a segment a line: id, vid, label, words, w_start, w_end, split",
+    )
+    data.add_argument("--labels", metavar="FILE.csv", help="with --store: what people said")
 
 
 def _train(options: argparse.Namespace) -> int:
-    from rmfn.train_timed import PLAN, cross_validate_timed, train_timed
+    from rmfn.checkpoint import refuse_foreign
+    from rmfn.train_dataset import cross_validate_dataset, train_dataset
 
     if not options.out and not options.cross_validate:
-        raise ValueError("say where the checkpoint shall go: --out DIR (or --cross-validate)")
-    plan = PLAN
-    if options.seeds:
-        plan = replace(plan, seeds=tuple(options.seeds))
+        raise ValueError("say where the model shall go: --out DIR (or --cross-validate)")
     card = Path(options.card).read_text(encoding="utf-8") if options.card else ""
+    if not options.cross_validate:
+        refuse_foreign(options.out)  # now, not after the data are read
     with _show_trainings() as on_progress:
+        dataset = _open_training_data(options)
+        plan = _make_plan(options, dataset)
         if options.cross_validate:
-            report = cross_validate_timed(options.timed, plan, on_progress)
-            title = "5-fold cross-validation by video"
+            report = {"cross-validation": cross_validate_dataset(dataset, plan, on_progress)}
         else:
-            manifest = train_timed(
-                options.timed,
-                options.out,
+            report = train_dataset(
+                dataset,
                 plan,
+                options.out,
+                on_progress,
+                resume=options.resume,
                 trained_on=options.trained_on,
                 card=card,
-                on_progress=on_progress,
-            )
-            report = {
-                f"{label}, {where}": found
-                for where, labels in manifest.metrics.items()
-                for label, found in labels.items()
-            }
-            title = f"written: {options.out}"
-    return _show_report(title, report, options.json)
+            ).metrics
+    _show_measured(report, plan.targets, options)
+    if not options.cross_validate and options.json != "-":
+        from flows.display import results
+
+        results.print(f"written: {options.out}")
+    return 0
+
+
+def _open_training_data(options: argparse.Namespace) -> Any:
+    if options.timed:
+        from rmfn.train_timed import open_timed
+
+        if options.target:
+            raise ValueError("--timed has one label, sentiment from -3 to 3; leave --target out")
+        return open_timed(options.timed)
+    return _open_data(options, [target.split(":")[0] for target in options.target or ()])
+
+
+def _open_data(options: argparse.Namespace, columns: Sequence[str]) -> Any:
+    """The data set of --data, or of --store with --labels."""
+    if options.data:
+        from rmfn.dataset import load_dataset
+
+        return load_dataset(options.data)
+    from rmfn.own_videos import dataset_from_store
+
+    if not options.labels:
+        raise ValueError("--store needs --labels FILE.csv")
+    return dataset_from_store(options.store, options.labels, columns=columns or None)
+
+
+def _make_plan(options: argparse.Namespace, dataset: Any) -> Any:
+    """The plan of the file or the usual one, with what the flags say otherwise."""
+    from rmfn.dataset import find_targets
+    from rmfn.plans import load_plan
+    from rmfn.train_dataset import Plan
+    from rmfn.train_timed import PLAN
+
+    plan = load_plan(options.plan) if options.plan else PLAN if options.timed else Plan()
+    names = options.target or ([] if plan.targets else list(dataset.labels))
+    if not options.target and len(names) > 1:
+        raise ValueError(f"say what to learn: --target with one or more of {', '.join(names)}")
+    names_of = {"epochs", "patience", "batch", "lr", "weight_decay", "schedule", "device"}
+    names_of |= {"modality_dropout", "precision"}
+    settings = {name: getattr(options, name) for name in names_of}
+    changes = {
+        "targets": find_targets(dataset, names) if names else None,
+        "model": options.model_kind,
+        "modalities": tuple(options.modalities or ()),
+        "seeds": tuple(options.seeds or ()),
+        "folds": options.folds,
+        "split_seed": options.split_seed,
+        "rotate": options.rotate or None,
+        "weights": {**plan.weights, **_read_pairs(options.weight, float, "number")},
+        "hidden": {**plan.hidden, **_read_pairs(options.hidden, int, "whole number")},
+        "model_settings": {
+            **plan.model_settings,
+            **_read_pairs(options.set, _read_value, "setting"),
+        },
+        "settings": replace(
+            plan.settings, **{name: said for name, said in settings.items() if said is not None}
+        ),
+    }
+    return replace(plan, **{name: said for name, said in changes.items() if said not in (None, ())})
+
+
+def _read_pairs(pairs: Sequence[str], read: Callable[[str], Any], what: str) -> dict[str, Any]:
+    found = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        try:
+            found[name] = read(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise ValueError(f"{pair!r}: expected NAME=VALUE, the value a {what}")
+    return found
+
+
+def _read_value(text: str) -> Any:
+    """A number, true or false; anything else is text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from flows.run import find_model
-    from rmfn.evaluate import evaluate_timed
-
-    report = evaluate_timed(find_model(options.model), options.timed)
-    return _show_report(f"{options.model} on {options.timed}", report, options.json)
-
-
-def _show_report(title: str, report: dict[str, Any], file: str | None) -> int:
-    from flows.display import results, show_rows
+    from flows.display import results, show_table, show_warnings
     from flows.records import to_json, write_json
+    from flows.run import find_model
+    from rmfn.evaluate import evaluate_dataset
+    from rmfn.predict import Predictor
+    from rmfn.report import describe_report, list_warnings, tabulate_report, write_markdown
 
-    if file == "-":
+    predictor = Predictor.load(find_model(options.model))
+    against = Predictor.load(find_model(options.against)) if options.against else None
+    manifest = predictor.manifest
+    if options.timed:
+        from rmfn.timed import make_timed_dataset
+
+        dataset = make_timed_dataset(options.timed, manifest.features, manifest.labels[0])
+    else:
+        dataset = _open_data(options, [target.name for target in manifest.labels])
+    report = evaluate_dataset(
+        predictor, dataset, options.split, against=against, ablate=options.ablate
+    )
+    title = f"{options.model} on {options.timed or options.data or options.labels}"
+    title += f", {options.split}" if options.split else ""
+    tables = tabulate_report(report, manifest.labels)
+    lines, warnings = describe_report(report, manifest.labels), list_warnings(report)
+    if options.markdown:
+        _write_text(options.markdown, write_markdown(title, tables, lines, warnings))
+    show_warnings(warnings)
+    if options.json == "-":
         print(to_json(report))
         return 0
-    rows = []
-    for label, found in report.items():
-        rows.append({"": label, **_columns(found)})
-        if found.get("interval"):
-            edges = {
-                name: "{:.2f}…{:.2f}".format(*found["interval"][name])
-                for name in METRICS
-                if name in found["interval"]
-            }
-            rows.append({"": "  95 % interval", **dict.fromkeys(METRICS, ""), **edges})
-        if seeds := found.get("seeds"):
-            spread = {
-                name: "{:.3f} ±{:.3f}".format(*seeds[name]) for name in METRICS if name in seeds
-            }
-            rows.append({"": "  single seeds", **dict.fromkeys(METRICS, ""), **spread})
-        for name, constant in found["constants"].items():
-            rows.append({"": f"  constant {name}", **_columns(constant)})
-    show_rows(title, rows)
-    if file:
-        write_json(file, report)
+    results.print(title, style="bold")
+    for table in tables:
+        show_table(table.title, table.headings, table.rows)
+    for line in lines:
+        results.print(line, style="dim")
+    if options.json:
+        write_json(options.json, report)
+    for file in filter(None, (options.json, options.markdown)):
         results.print(f"written: {file}")
     return 0
 
 
-def _columns(found: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: None if found.get(name) != found.get(name) else found.get(name) for name in METRICS
-    }
+def _write_text(path: str, text: str) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+
+
+def _show_measured(report: dict[str, Any], targets: Any, options: argparse.Namespace) -> None:
+    """What a training measured of itself: {where: {label: metrics}}."""
+    from flows.display import results, show_table
+    from flows.records import to_json, write_json
+    from rmfn.report import tabulate_report
+
+    single = report["cross-validation"] if options.cross_validate else report
+    if options.json == "-":
+        print(to_json(single))
+        return
+    for where, found in report.items():
+        for table in tabulate_report(found, targets):
+            show_table(f"{where}, {table.title}", table.headings, table.rows)
+    if options.json:
+        write_json(options.json, single)
+        results.print(f"written: {options.json}")
 
 
 @contextmanager
 def _show_trainings() -> Iterator[Callable[[Any], None]]:
-    """One bar over all trainings, with the epoch and the validation error of the running one."""
+    """One bar over all trainings, with the epoch and the validation metric of the running one."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     from flows.display import screen
 
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=30),
+        BarColumn(bar_width=20),
         MofNCompleteColumn(),
         TextColumn("trainings"),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=screen) as bars:
-        line = bars.add_task("making features", total=None)
+        line = bars.add_task("reading the data", total=None)
 
         def on_progress(now: Any) -> None:
+            scores = list(now.epoch.scores.items())
+            said = ", ".join(f"{name} {value:.3f}" for name, value in scores[:2])
+            said += f" and {len(scores) - 2} more" if len(scores) > 2 else ""
             bars.update(
                 line,
                 total=now.runs,
                 completed=now.run,
-                description=f"{now.what}: epoch {now.epoch.number}, "
-                + ", ".join(f"{name} {value:.3f}" for name, value in now.epoch.scores.items()),
+                description=f"{now.what}: epoch {now.epoch.number}, validation {said}",
             )
 
         yield on_progress
-        bars.update(line, description="done")
+        bars.update(line, description="done", completed=bars.tasks[0].total or 0)

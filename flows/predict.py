@@ -26,6 +26,7 @@ from pydantic import WithJsonSchema
 
 from extractors.weights import WeightsMissing
 from flows import run
+from flows.display import describe_spread, describe_value
 from pipeline.errors import ClipError
 
 # What a person can put right: told in one line. Anything else is a defect and keeps its traceback.
@@ -194,8 +195,9 @@ def tabulate_utterances(result: dict[str, Any]) -> list[dict[str, Any]]:
             "text": utterance["text"],
         }
         for label, predicted in utterance["prediction"].items():
-            row[label] = f"{predicted['value']:+.2f}"
-            row[f"{label} interval"] = _show_interval(predicted["interval"])
+            row[label] = describe_value(predicted)
+            spread = "probabilities" if "probabilities" in predicted else "interval"
+            row[f"{label} {spread}"] = describe_spread(predicted)
         rows.append(row)
     return rows
 
@@ -228,7 +230,7 @@ def report_quality(result: dict[str, Any]) -> str:
 def describe_overall(result: dict[str, Any]) -> str:
     """The clip's values in one line."""
     return ", ".join(
-        f"{label} {found['value']:+.2f} ({_show_interval(found['interval'])})"
+        f"{label} {describe_value(found)} ({describe_spread(found)})"
         for label, found in result["overall"].items()
     )
 
@@ -274,11 +276,6 @@ def _give_up() -> None:
     """
     if "PREFECT__FLOW_RUN_ID" in os.environ:
         os._exit(128 + signal.SIGTERM)
-
-
-def _show_interval(interval: list[float]) -> str:
-    low, high = interval
-    return f"{low:+.2f} to {high:+.2f}"
 
 
 def _show(value: Any) -> str:

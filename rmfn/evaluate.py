@@ -60,6 +60,7 @@ def evaluate_dataset(
       {coverage: share inside}, of regressions;
     * ``ablation`` {"without visual": metrics, "only language": metrics, ...};
     * ``against`` {"model", "metrics", "differences" of ``rmfn.significance.compare_models``};
+    * ``videos``, of how many the segments are;
     * ``seen`` {"segments", "videos"}: how many of those scored were trained on. Such numbers say
       nothing of new videos.
 
@@ -77,6 +78,7 @@ def evaluate_dataset(
     report = evaluate(predictor, dataset.sequences, labels, dataset.videos, draws)
     seen = find_seen(manifest, dataset)
     for found in report.values():
+        found["videos"] = len(set(dataset.videos))
         found["seen"] = {
             "segments": sum(video in seen for video in dataset.videos),
             "videos": len(seen),

@@ -51,7 +51,7 @@ def train_timed(
     """
     refuse_foreign(out)  # now, not after the words have their features
     return train_dataset(
-        _read(timed, plan, recipe),
+        open_timed(timed, plan, recipe),
         plan,
         out,
         on_progress,
@@ -69,10 +69,11 @@ def cross_validate_timed(
     recipe: str = "embedded",
 ) -> dict[str, Any]:
     """Only the cross-validation: {label: metrics} as ``train_timed`` measures them."""
-    return cross_validate_dataset(_read(timed, plan, recipe), plan, on_progress)
+    return cross_validate_dataset(open_timed(timed, plan, recipe), plan, on_progress)
 
 
-def _read(timed: str | Path, plan: Plan, recipe: str) -> Dataset:
+def open_timed(timed: str | Path, plan: Plan = PLAN, recipe: str = "embedded") -> Dataset:
+    """The data set that `train_timed` trains on."""
     provenance = load_recipe(recipe).provenance
     features = {step: provenance[step] for step in ("language", "timing")}
     return make_timed_dataset(timed, features, plan.targets[0], without="test")
