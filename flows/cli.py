@@ -248,9 +248,10 @@ def _build_parser() -> argparse.ArgumentParser:
     add_recipe(doctor)
     doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
-    from flows.learning import add_commands
+    from flows import experiments, learning
 
-    add_commands(command)
+    learning.add_commands(command)
+    experiments.add_commands(command)
 
     serve = command("serve", _serve, "serve the Prefect deployments on this machine")
     serve.add_argument(

@@ -117,14 +117,18 @@ def predict_clip(
 
 
 def find_model(name_or_path: str | None) -> Path:
-    """The folder of a checkpoint, or of a shipped one by its name.
+    """The folder of a checkpoint, of a shipped one by its name, or of the version in use of a
+    model that ``rmfn retrain`` keeps.
 
     Raises
     ------
     ValueError : there is no such folder.
     """
     import rmfn
+    from rmfn.registry import Registry
 
+    if name_or_path and (version := Registry(Path(name_or_path)).current()) is not None:
+        return version
     shipped = Path(rmfn.__file__).parent / "checkpoints"
     for folder in (Path(name_or_path or DEFAULT_MODEL), shipped / (name_or_path or DEFAULT_MODEL)):
         if (folder / "model.json").is_file():

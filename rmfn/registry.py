@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DatasetError
-from rmfn.runs import write_whole
 
 CURRENT, FROZEN, DATA, DECISION = "current", "frozen.json", "data", "decision.json"
 _VERSION = re.compile(r"v[1-9][0-9]*")
@@ -65,16 +65,17 @@ class Registry:
 
     def promote(self, version: Path) -> None:
         """Use this version from now on."""
-        write_whole(self.folder / CURRENT, f"{version.name}\n".encode())
+        _write(self.folder / CURRENT, f"{version.name}\n")
 
     def decide(self, version: Path, decision: dict[str, Any]) -> None:
         """Keep why a version was taken or not; with it the version counts as finished."""
-        write_whole(version / DECISION, _encode(decision))
+        _write(version / DECISION, _encode(decision))
 
     def decisions(self) -> dict[str, dict[str, Any]]:
         """{version: decision} of all finished versions, oldest first."""
-        files = [file for file in self.folder.glob(f"v*/{DECISION}")]
-        files.sort(key=lambda file: int(file.parent.name[1:]))
+        files = sorted(
+            self.folder.glob(f"v*/{DECISION}"), key=lambda file: int(file.parent.name[1:])
+        )
         return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
 
     def frozen(self) -> dict[str, Any] | None:
@@ -108,7 +109,7 @@ class Registry:
         file = self.folder / FROZEN
         if file.exists():
             raise DatasetError(f"{file}: already there, and never changed")
-        write_whole(file, _encode(frozen))
+        _write(file, _encode(frozen))
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -127,5 +128,15 @@ class Registry:
             yield
 
 
-def _encode(record: dict[str, Any]) -> bytes:
-    return (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode()
+def _encode(record: dict[str, Any]) -> str:
+    return json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+
+
+def _write(file: Path, text: str) -> None:
+    """Write a file whole or not at all, without torch: every prediction looks in here."""
+    draft = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        draft.write_text(text, encoding="utf-8")
+        os.replace(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -1,0 +1,309 @@
+"""The commands about many trainings: ``rmfn tune``, ``rmfn ablate`` and ``rmfn retrain``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rmfn.train_dataset import Plan
+
+QUESTIONS = ("rmfn-r1", "rmfn-r2", "rmfn-r3", "rmfn-r4", "rmfn-no-mfp", "rmfn-no-highlight", "marn")
+SHOWN = 10  # trials in the table
+
+TUNE = """\
+Every setting is drawn from the ranges of the published random searches (units, stages, fusion,
+dropout, learning rate, ...), by Optuna. Only the validation error is looked at: segments of the
+split test are dropped before anything sees them. Where the data have the splits train and valid,
+each setting is trained on the one and scored on the other; else by cross-validation.
+
+A search that was interrupted goes on with the same command; --trials counts all of them.
+
+examples:
+  rmfn tune --data data/mosi --out runs/tuned --trials 50
+  rmfn tune --data data/mosi --out runs/tuned --trials 200 --timeout 3600     150 more, for an hour
+  rmfn train --data data/mosi --plan runs/tuned/plan.json --out runs/best
+"""
+ABLATE = """\
+How many stages (rmfn-r1 to rmfn-r4, K = 1 to 4)? Is multistage fusion needed (rmfn-no-mfp), is
+HIGHLIGHT (rmfn-no-highlight), does MARN do as well (marn)? All are trained with the same settings
+and scored under one protocol: the official splits where the data have train, valid and test, else
+cross-validation by speaker or video. The table has mean and standard deviation over the seeds, with
+the best constants and the paper's values beside them.
+
+What is finished is kept in --out and not done again: add seeds or models with the same command.
+
+examples:
+  rmfn ablate --data data/mosi --out runs/ablation
+  rmfn ablate --data data/mosi --out runs/ablation --seeds 3 --models rmfn-r3 marn ef-lstm
+"""
+RETRAIN = """\
+Extracts what is missing, adds the labelled segments to all that were given before, trains a
+candidate and compares it with the model in use, on frozen segments from which no version learns
+(nor from any other of their videos or speakers). The candidate is taken only if it is better: the
+whole 95 % interval of the paired difference in error is below 0. With --accept not-worse it is
+enough that it is below a margin. Every version is kept, with the reason.
+
+  MODELS/current        the version in use; write another's name into it to go back
+  MODELS/frozen.json    the segments that all versions are judged on, chosen the first time
+  MODELS/v2/            a checkpoint, with decision.json
+
+The model in use is found by the folder's name: rmfn predict talk.mp4 --model models/mood.
+
+examples:
+  rmfn retrain new_videos/ --store features --into models/mood          reads new_videos/labels.csv
+  rmfn retrain more/ --store features --into models/mood --accept not-worse --margin 0.05
+"""
+
+
+def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the three commands to the parser."""
+    tune = command("tune", _tune, "search for the settings with the lowest validation error")
+    _explain(tune, TUNE)
+    _add_data(tune)
+    tune.add_argument("--out", required=True, metavar="DIR", help="the search's folder")
+    tune.add_argument("--trials", type=int, default=50, metavar="N", help="in all (default: 50)")
+    tune.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="begin no new trial after so long"
+    )
+    tune.add_argument("--model", metavar="NAME", help="what is trained (default: rmfn)")
+    _add_training(tune)
+
+    ablate = command("ablate", _ablate, "answer the paper's questions: stages, fusion, MARN")
+    _explain(ablate, ABLATE)
+    _add_data(ablate)
+    ablate.add_argument("--out", required=True, metavar="DIR", help="where finished parts are kept")
+    ablate.add_argument(
+        "--models", nargs="+", default=QUESTIONS, metavar="NAME", help="default: all seven"
+    )
+    _add_training(ablate)
+
+    retrain = command("retrain", _retrain, "train a model again with new videos; keep the better")
+    _explain(retrain, RETRAIN)
+    retrain.add_argument("videos", metavar="VIDEOS", help="folder of clips")
+    retrain.add_argument(
+        "--labels", metavar="FILE.csv", help="their labels (default: labels.csv in the folder)"
+    )
+    retrain.add_argument("--store", required=True, metavar="DIR", help="where features are kept")
+    retrain.add_argument(
+        "--into", required=True, metavar="MODELS", help="the folder of this model's versions"
+    )
+    retrain.add_argument(
+        "--recipe",
+        default="embedded",
+        metavar="NAME|FILE.toml",
+        help="how features are made (default: embedded)",
+    )
+    retrain.add_argument(
+        "--accept",
+        choices=("better", "not-worse"),
+        default="better",
+        help="when the candidate is taken (default: better)",
+    )
+    retrain.add_argument(
+        "--margin",
+        type=float,
+        metavar="X",
+        help="what counts as worse, in the error's unit (default: a hundredth of the scale)",
+    )
+    _add_target(retrain)
+    retrain.add_argument("--model", metavar="NAME", help="what is trained (default: rmfn)")
+    _add_training(retrain)
+
+
+def _explain(made: argparse.ArgumentParser, text: str) -> None:
+    made.epilog, made.formatter_class = text, argparse.RawDescriptionHelpFormatter
+
+
+def _add_data(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--data", metavar="DIR", help="a data set (rmfn import)")
+    made.add_argument("--store", metavar="DIR", help="or: the features of rmfn extract")
+    made.add_argument("--labels", metavar="FILE.csv", help="with --store: the labels")
+    _add_target(made)
+
+
+def _add_target(made: argparse.ArgumentParser) -> None:
+    made.add_argument(
+        "--target",
+        nargs="+",
+        metavar="LABEL",
+        help="what is predicted: mood, mood:-3:3, happy:binary, tone:classes (default: all labels)",
+    )
+
+
+def _add_training(made: argparse.ArgumentParser) -> None:
+    made.add_argument("--plan", metavar="FILE.json", help="further settings, as tune writes them")
+    made.add_argument(
+        "--modalities", nargs="+", metavar="NAME", help="what is read (default: all there is)"
+    )
+    made.add_argument("--seeds", type=int, metavar="N", help="how many (default: the plan's)")
+    made.add_argument("--folds", type=int, metavar="N", help="of a cross-validation")
+    made.add_argument("--json", metavar="FILE", help="write the result here; - for stdout")
+
+
+def _tune(options: argparse.Namespace) -> int:
+    from flows.collect import open_data
+    from flows.display import results, show_rows
+    from rmfn.tune import PLAN, tune
+
+    dataset = open_data(options.data, options.store, options.labels, options.target)
+    plan = _read_plan(options)
+    if options.seeds is None and not options.plan:
+        plan = replace(plan, seeds=(0,))  # a search needs breadth more than certainty
+    plan = replace(plan, targets=dataset.targets)
+    with _show_bar("trials", options.trials) as tell:
+        found = tune(
+            dataset,
+            options.out,
+            options.trials,
+            plan,
+            options.timeout,
+            lambda trial: tell(trial.number, f"trial {trial.number}: {_show_error(trial)}"),
+        )
+    record = {**asdict(found), "file": str(Path(options.out) / PLAN)}
+    if _wrote(options.json, record):
+        return 0
+    rows = [
+        {
+            "trial": trial.number,
+            "error": trial.error,
+            "seconds": f"{trial.seconds:.1f}",
+            "settings": trial.failed or _list(trial.settings),
+        }
+        for trial in found.trials[:SHOWN]
+    ]
+    show_rows(f"the best of {len(found.trials)} settings, by {found.how}", rows)
+    results.print(f"written: {record['file']}")
+    results.print("The least error of many is too low: measure it anew, with rmfn train --plan.")
+    return 0
+
+
+def _ablate(options: argparse.Namespace) -> int:
+    from flows.collect import open_data
+    from flows.display import results
+    from rmfn.ablate import ablate, tabulate
+
+    dataset = open_data(options.data, options.store, options.labels, options.target)
+    plan = replace(_read_plan(options), targets=dataset.targets)
+    seeds = range(options.seeds or 5)
+    with _show_bar("trainings and scorings", len(options.models) * len(seeds)) as tell:
+        places = {
+            (m, s): n for n, (m, s) in enumerate((m, s) for m in options.models for s in seeds)
+        }
+
+        def told(model: str, seed: int, now: Any) -> None:
+            tell(places[model, seed], f"{model}, seed {seed}: {now.what}, epoch {now.epoch.number}")
+
+        found = ablate(dataset, options.out, options.models, seeds, plan, told)
+    if _wrote(options.json, asdict(found)):
+        return 0
+    results.print(tabulate(found), markup=False, soft_wrap=True)
+    results.print(f"written: {Path(options.out) / 'table.md'}")
+    return 0
+
+
+def _retrain(options: argparse.Namespace) -> int:
+    from flows.batch import extract_clips
+    from flows.collect import find_labelled, read_labelled
+    from flows.display import results, screen, show_clips, show_stages
+    from flows.run import open_recipe
+    from pipeline.store import Store
+    from rmfn.dataset import find_targets
+    from rmfn.registry import Registry
+    from rmfn.retrain import Rule, describe_decision, retrain
+
+    rule = Rule(options.accept, options.margin)
+    plan = _read_plan(options)
+    recipe, store = open_recipe(options.recipe), Store(options.store)
+    labelled = find_labelled(options.videos, options.labels)
+    records: list[dict[str, Any]] = []
+    for number, clip in enumerate(labelled.clips, 1):
+        screen.print(f"[{number}/{len(labelled.clips)}] {clip}", markup=False)
+        with show_stages() as progress:
+            records += extract_clips([clip], recipe, store, progress)
+    dataset = read_labelled(labelled, records, options.store, options.recipe)
+    if options.target:
+        plan = replace(plan, targets=find_targets(dataset, options.target))
+    with _show_bar("trainings", None) as tell:
+        decision = retrain(
+            Registry(Path(options.into)),
+            dataset,
+            plan,
+            rule,
+            lambda now: tell(now.run, f"{now.what}: epoch {now.epoch.number}", now.runs),
+        )
+    failed = any(record["status"] == "failed" for record in records)
+    if not _wrote(options.json, {**decision, "clips": records}):
+        show_clips(records)
+        results.print(describe_decision(decision), markup=False)
+    return int(failed)
+
+
+def _read_plan(options: argparse.Namespace) -> Plan:
+    """The plan of the file, or the usual one, with what the options say."""
+    from rmfn.plans import load_plan
+    from rmfn.train_dataset import Plan
+
+    plan = load_plan(options.plan) if options.plan else Plan()
+    said: dict[str, Any] = {}
+    if getattr(options, "model", None):
+        said["model"] = options.model
+    if options.modalities:
+        said["modalities"] = tuple(options.modalities)
+    if options.seeds is not None:
+        if options.seeds < 1:
+            raise ValueError(f"there must be at least one seed, got {options.seeds}")
+        said["seeds"] = tuple(range(options.seeds))
+    if options.folds is not None:
+        said["folds"] = options.folds
+    return replace(plan, **said)
+
+
+def _wrote(file: str | None, record: dict[str, Any]) -> bool:
+    """Write the record where it was asked for; True if to stdout, which then holds nothing else."""
+    from flows.display import results
+    from flows.records import to_json, write_json
+
+    if file == "-":
+        print(to_json(record))
+        return True
+    if file:
+        write_json(file, record)
+        results.print(f"written: {file}")
+    return False
+
+
+def _show_error(trial: Any) -> str:
+    return "failed" if trial.error is None else f"validation error {trial.error:.3f}"
+
+
+def _list(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items())
+
+
+@contextmanager
+def _show_bar(unit: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar; the callable takes how many are done, a line, and the total if only known now."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from flows.display import screen
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=screen, refresh_per_second=2) as bars:
+        line = bars.add_task("making ready", total=total)
+
+        def tell(done: int, text: str, of: int | None = total) -> None:
+            bars.update(line, completed=done, total=of, description=text)
+
+        yield tell
+        bars.update(line, description="done")
