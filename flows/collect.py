@@ -11,7 +11,9 @@ from flows.batch import list_files
 from pipeline.errors import DatasetError
 
 if TYPE_CHECKING:
-    from rmfn.dataset import Dataset
+    from rmfn.dataset import Dataset, Target
+    from rmfn.retrain import Rule
+    from rmfn.train_dataset import OnProgress, Plan
 
 LABELS = "labels.csv"
 BESIDE = (".csv", ".json", ".md", ".srt", ".txt", ".vtt")  # lie beside videos, and are none
@@ -49,10 +51,12 @@ def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Label
     DatasetError : the file cannot be read, or a name in it fits several clips.
     FileNotFoundError : there is no such folder.
     """
-    from rmfn.labels import read_labels
+    from rmfn.labels import read_labels, refuse_rows
 
     file = Path(labels) if labels else Path(videos) / LABELS
-    wanted = {row.video for row in read_labels(file).rows if row.video}
+    read = read_labels(file)
+    refuse_rows(file, read.problems)  # now, not after the extraction
+    wanted = {row.video for row in read.rows}
     found: dict[str, Path] = {}
     for path in list_files([videos]):
         if path.suffix.lower() in BESIDE:
@@ -68,13 +72,18 @@ def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Label
 
 
 def read_labelled(
-    labelled: Labelled, records: Sequence[dict[str, Any]], store: str, recipe: str
+    labelled: Labelled,
+    records: Sequence[dict[str, Any]],
+    store: str,
+    recipe: str,
+    columns: Sequence[str] | None = None,
 ) -> Dataset:
-    """The segments of the clips that did not fail, called by content.
+    """The segments of the clips that did not fail.
 
     Parameters
     ----------
     records : of ``flows.batch.extract_clips``.
+    columns : of the labels, those to take; by default all.
 
     Raises
     ------
@@ -82,50 +91,118 @@ def read_labelled(
     """
     from flows.run import open_recipe
     from rmfn.own_videos import dataset_from_store
-    from rmfn.retrain import name_by_content
 
     failed = {record["path"] for record in records if record["status"] == "failed"}
-    without = [name for name, path in labelled.names.items() if str(path) in failed]
-    if labelled.names and len(failed) == len(records):
+    if records and len(failed) == len(records):
         raise DatasetError(f"none of the {len(records)} labelled clips could be processed")
+    without = [name for name, path in labelled.names.items() if str(path) in failed]
     made = open_recipe(recipe)
     key = made.key(*made.settings)
-    return name_by_content(dataset_from_store(store, labelled.labels, recipe=key, without=without))
+    return dataset_from_store(
+        store, labelled.labels, columns=columns or None, recipe=key, without=without
+    )
+
+
+def retrain_model(
+    labelled: Labelled,
+    records: Sequence[dict[str, Any]],
+    store: str,
+    recipe: str,
+    into: str,
+    targets: Sequence[str] = (),
+    plan: Plan | None = None,
+    rule: Rule | None = None,
+    on_progress: OnProgress | None = None,
+) -> dict[str, Any]:
+    """Train the next version of a model, once the clips are extracted.
+
+    Parameters
+    ----------
+    into : the folder of its versions.
+    targets : the labels to learn, by default those of the version in use, else all.
+
+    Returns
+    -------
+    The decision (``rmfn.retrain.retrain``).
+
+    Raises
+    ------
+    DatasetError, RecipeMismatch : see ``read_labelled`` and ``rmfn.retrain.retrain``.
+    """
+    from dataclasses import replace
+
+    from rmfn.dataset import find_targets
+    from rmfn.registry import Registry
+    from rmfn.retrain import list_targets, name_by_content, retrain
+    from rmfn.train_dataset import Plan
+
+    registry, plan = Registry(Path(into)), plan or Plan()
+    known = plan.targets or list_targets(registry.current())
+    columns = [target.split(":")[0] for target in targets] or [target.name for target in known]
+    dataset = read_labelled(labelled, records, store, recipe, columns)
+    if targets:
+        plan = replace(plan, targets=find_targets(dataset, targets))
+    return retrain(registry, name_by_content(dataset), plan, rule, on_progress)
 
 
 def open_data(
     data: str | None,
     store: str | None,
     labels: str | None,
-    targets: Sequence[str] | None = None,
+    timed: str | None = None,
+    columns: Sequence[str] | None = None,
 ) -> Dataset:
-    """The data set that a person names, with what is to be predicted as its targets.
+    """The data set that a person names, in one of three ways.
 
     Parameters
     ----------
-    data : a data set's folder; or, in its place,
+    data : a data set's folder.
     store, labels : the features of ``rmfn extract`` and the labels of them.
-    targets : label columns, as ``rmfn.targets.find_targets`` reads them; by default those whose
-        scale the data set knows, else all.
+    timed : a file of timed transcripts.
+    columns : of the labels, those to take; by default all.
 
     Raises
     ------
-    ValueError : neither is named, or both are.
+    ValueError : none is named, or several are.
     DatasetError : it cannot be read.
     """
-    from dataclasses import replace
+    if sum(name is not None for name in (data, store, timed)) != 1 or bool(store) != bool(labels):
+        raise ValueError(
+            "say on what data: --data DIR, or --store DIR with --labels FILE.csv, or --timed "
+            "FILE.jsonl"
+        )
+    if data is not None:
+        from rmfn.dataset import load_dataset
 
-    from rmfn.dataset import find_targets, load_dataset
+        return load_dataset(data)
+    if timed is not None:
+        from rmfn.train_timed import open_timed
+
+        return open_timed(timed)
     from rmfn.own_videos import dataset_from_store
 
-    if (data is None) == (store is None) or (store is None) != (labels is None):
-        raise ValueError("say on what data: --data DIR, or --store DIR with --labels FILE.csv")
-    if data is not None:
-        dataset = load_dataset(data)
-    else:
-        assert store is not None
-        assert labels is not None
-        dataset = dataset_from_store(store, labels)
-    if targets or not dataset.targets:
-        dataset = replace(dataset, targets=find_targets(dataset, targets or list(dataset.labels)))
-    return dataset
+    return dataset_from_store(str(store), str(labels), columns=columns or None)
+
+
+def choose_labels(
+    dataset: Dataset, named: Sequence[str], known: tuple[Target, ...] = ()
+) -> tuple[Target, ...]:
+    """What is predicted: as named, else as known already, else the only label there is.
+
+    Parameters
+    ----------
+    named : label columns as ``rmfn.targets.find_targets`` reads them.
+
+    Raises
+    ------
+    ValueError : there are several labels, and nobody says which.
+    """
+    from rmfn.dataset import find_targets
+
+    if not named and known:
+        return known
+    if not named and len(dataset.labels) > 1:
+        raise ValueError(
+            f"say what to learn: --target with one or more of {', '.join(dataset.labels)}"
+        )
+    return find_targets(dataset, list(named) or list(dataset.labels))

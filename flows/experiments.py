@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rmfn.dataset import Dataset
     from rmfn.train_dataset import Plan
 
 QUESTIONS = ("rmfn-r1", "rmfn-r2", "rmfn-r3", "rmfn-r4", "rmfn-no-mfp", "rmfn-no-highlight", "marn")
@@ -70,7 +71,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     tune.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="begin no new trial after so long"
     )
-    tune.add_argument("--model", metavar="NAME", help="what is trained (default: rmfn)")
+    tune.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
     _add_training(tune)
 
     ablate = command("ablate", _ablate, "answer the paper's questions: stages, fusion, MARN")
@@ -111,7 +112,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="what counts as worse, in the error's unit (default: a hundredth of the scale)",
     )
     _add_target(retrain)
-    retrain.add_argument("--model", metavar="NAME", help="what is trained (default: rmfn)")
+    retrain.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
     _add_training(retrain)
 
 
@@ -122,16 +123,19 @@ def _explain(made: argparse.ArgumentParser, text: str) -> None:
 def _add_data(made: argparse.ArgumentParser) -> None:
     made.add_argument("--data", metavar="DIR", help="a data set (rmfn import)")
     made.add_argument("--store", metavar="DIR", help="or: the features of rmfn extract")
-    made.add_argument("--labels", metavar="FILE.csv", help="with --store: the labels")
+    made.add_argument("--labels", metavar="FILE.csv", help="with --store: what people said")
+    made.add_argument("--timed", metavar="FILE.jsonl", help="or: timed transcripts with labels")
     _add_target(made)
 
 
 def _add_target(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--target",
-        nargs="+",
+        action="append",
+        default=[],
         metavar="LABEL",
-        help="what is predicted: mood, mood:-3:3, happy:binary, tone:classes (default: all labels)",
+        help="label to learn; may be given several times. Its kind or scale may follow: mood:-3:3, "
+        "happy:binary, tone:classes (default: the only one there is)",
     )
 
 
@@ -146,15 +150,12 @@ def _add_training(made: argparse.ArgumentParser) -> None:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from flows.collect import open_data
     from flows.display import results, show_rows
     from rmfn.tune import PLAN, tune
 
-    dataset = open_data(options.data, options.store, options.labels, options.target)
-    plan = _read_plan(options)
+    dataset, plan = _read_question(options)
     if options.seeds is None and not options.plan:
         plan = replace(plan, seeds=(0,))  # a search needs breadth more than certainty
-    plan = replace(plan, targets=dataset.targets)
     with _show_bar("trials", options.trials) as tell:
         found = tune(
             dataset,
@@ -183,12 +184,10 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _ablate(options: argparse.Namespace) -> int:
-    from flows.collect import open_data
     from flows.display import results
     from rmfn.ablate import ablate, tabulate
 
-    dataset = open_data(options.data, options.store, options.labels, options.target)
-    plan = replace(_read_plan(options), targets=dataset.targets)
+    dataset, plan = _read_question(options)
     seeds = range(options.seeds or 5)
     with _show_bar("trainings and scorings", len(options.models) * len(seeds)) as tell:
         places = {
@@ -208,13 +207,11 @@ def _ablate(options: argparse.Namespace) -> int:
 
 def _retrain(options: argparse.Namespace) -> int:
     from flows.batch import extract_clips
-    from flows.collect import find_labelled, read_labelled
+    from flows.collect import find_labelled, retrain_model
     from flows.display import results, screen, show_clips, show_stages
     from flows.run import open_recipe
     from pipeline.store import Store
-    from rmfn.dataset import find_targets
-    from rmfn.registry import Registry
-    from rmfn.retrain import Rule, describe_decision, retrain
+    from rmfn.retrain import Rule, describe_decision
 
     rule = Rule(options.accept, options.margin)
     plan = _read_plan(options)
@@ -225,13 +222,14 @@ def _retrain(options: argparse.Namespace) -> int:
         screen.print(f"[{number}/{len(labelled.clips)}] {clip}", markup=False)
         with show_stages() as progress:
             records += extract_clips([clip], recipe, store, progress)
-    dataset = read_labelled(labelled, records, options.store, options.recipe)
-    if options.target:
-        plan = replace(plan, targets=find_targets(dataset, options.target))
     with _show_bar("trainings", None) as tell:
-        decision = retrain(
-            Registry(Path(options.into)),
-            dataset,
+        decision = retrain_model(
+            labelled,
+            records,
+            options.store,
+            options.recipe,
+            options.into,
+            options.target,
             plan,
             rule,
             lambda now: tell(now.run, f"{now.what}: epoch {now.epoch.number}", now.runs),
@@ -243,6 +241,16 @@ def _retrain(options: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _read_question(options: argparse.Namespace) -> tuple[Dataset, Plan]:
+    """The data, and the plan with what is predicted."""
+    from flows.collect import choose_labels, open_data
+
+    columns = [target.split(":")[0] for target in options.target]
+    dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
+    plan = _read_plan(options)
+    return dataset, replace(plan, targets=choose_labels(dataset, options.target, plan.targets))
+
+
 def _read_plan(options: argparse.Namespace) -> Plan:
     """The plan of the file, or the usual one, with what the options say."""
     from rmfn.plans import load_plan
@@ -250,8 +258,8 @@ def _read_plan(options: argparse.Namespace) -> Plan:
 
     plan = load_plan(options.plan) if options.plan else Plan()
     said: dict[str, Any] = {}
-    if getattr(options, "model", None):
-        said["model"] = options.model
+    if getattr(options, "model_kind", None):
+        said["model"] = options.model_kind
     if options.modalities:
         said["modalities"] = tuple(options.modalities)
     if options.seeds is not None:

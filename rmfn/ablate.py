@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DatasetError
-from rmfn.dataset import Dataset, Target, hash_dataset
+from rmfn.dataset import Dataset, Target, find_targets, hash_dataset
 from rmfn.evaluate import evaluate_dataset
 from rmfn.metrics import name_rounded
 from rmfn.runs import write_whole
@@ -140,7 +140,8 @@ def ablate(
     for model in models:
         list_settings(model)  # refuses an unknown one, before any work
     dataset, folds, protocol = choose_protocol(dataset, plan)
-    targets = plan.targets or dataset.targets
+    targets = plan.targets or find_targets(dataset, list(dataset.labels))
+    plan = replace(plan, targets=targets)
     folder = Path(out)
     _begin(folder, dataset, replace(plan, folds=folds))
     answers: list[Answer] = []

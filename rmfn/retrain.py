@@ -184,6 +184,11 @@ def name_by_content(dataset: Dataset) -> Dataset:
     )
 
 
+def list_targets(current: Path | None) -> tuple[Target, ...]:
+    """What the version in use predicts; nothing if there is none."""
+    return () if current is None else Predictor.load(current).manifest.labels
+
+
 def choose_targets(fresh: Dataset, plan: Plan, current: Path | None) -> tuple[Target, ...]:
     """What is predicted: as the plan says, else as the current model does, else all labels.
 
@@ -191,13 +196,11 @@ def choose_targets(fresh: Dataset, plan: Plan, current: Path | None) -> tuple[Ta
     ------
     DatasetError : the plan's are not those of the current model, which could not be compared.
     """
-    if current is None:
-        return plan.targets or find_targets(fresh, list(fresh.labels))
-    known = Predictor.load(current).manifest.labels
-    if plan.targets and plan.targets != known:
+    known = list_targets(current)
+    if known and plan.targets and plan.targets != known:
         names = ", ".join(f"{each.name} ({describe_target(each)})" for each in known)
         raise DatasetError(f"{current} predicts {names}; a model of other labels is another model")
-    return known
+    return known or plan.targets or find_targets(fresh, list(fresh.labels))
 
 
 def retrain(

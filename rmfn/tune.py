@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DatasetError
 from rmfn.baselines import MODELS
-from rmfn.dataset import Dataset, Target, hash_dataset
+from rmfn.dataset import Dataset, Target, find_targets, hash_dataset
 from rmfn.plans import save_plan
 from rmfn.runs import write_whole
 from rmfn.train_dataset import OnProgress, Plan, cross_validate_dataset, train_dataset
@@ -141,7 +141,7 @@ def tune(
 
     seen = drop_test(dataset)
     plan = plan or Plan()
-    targets = plan.targets or seen.targets
+    targets = plan.targets or find_targets(seen, list(seen.labels))
     plan = replace(plan, targets=targets)
     folder = Path(out)
     folds = _count_folds(seen, plan)
