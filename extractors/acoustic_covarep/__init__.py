@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from extractors.types import Audio, FeatureTrack
@@ -17,6 +19,8 @@ from extractors.types import Audio, FeatureTrack
 PARTS = {
     "Harmonics": "sinusoids",
     "Pitch": "pitch",
+    "creak_inputs": "creak",
+    "creak_posterior": "creak",
     "deviation_of_distortion": "distortion",
     "find_harmonics": "sinusoids",
     "find_polarity": "pitch",
@@ -26,6 +30,7 @@ PARTS = {
     "glottal_periods": "glottal",
     "iaif": "glottal",
     "keep_voiced": "gci",
+    "load_network": "creak_network",
     "lp_residual": "prediction",
     "maxima_dispersion": "spectrum",
     "mean_distortion": "distortion",
@@ -70,11 +75,15 @@ class Covarep:
     ----------
     rd : "corrected", or "v1.4.2" for the sign error that COVAREP has had since 2016.
     seed : of the random phases beyond the last harmonic.
+    creak_model : the user's checkout of COVAREP (or the network file in it), for column creak,
+        which is 0 without it. The network's inputs are computed by definitions of our own where the
+        papers leave them open: the column has not been compared with COVAREP's.
     block : seconds of sound worked on at a time; it only changes memory (numbers to rounding).
     """
 
     rd: str = "corrected"
     seed: int = 0
+    creak_model: str | None = None
     block: float = field(default=20.0, compare=False)
 
     def __post_init__(self) -> None:
@@ -89,8 +98,34 @@ class Covarep:
     def names(self) -> tuple[str, ...]:
         return NAMES
 
+    def find_weights(self) -> dict[str, Path | None]:
+        """The network of the creak detector, if there is to be one.
+
+        Raises
+        ------
+        WeightsMissing : it is not where ``creak_model`` says.
+        """
+        if self.creak_model is None:
+            return {}
+        from extractors.acoustic_covarep.creak_network import find_network
+
+        return {"covarep-creak": find_network(self.creak_model)}
+
+    @cached_property
+    def _creak_network(self) -> Any:
+        from extractors.acoustic_covarep.creak_network import load_network
+
+        return next((load_network(path) for path in self.find_weights().values() if path), None)
+
     def __call__(self, audio: Audio) -> FeatureTrack:
-        """Measure ``audio`` (any rate, any length, also none)."""
+        """Measure ``audio`` (any rate, any length, also none).
+
+        Raises
+        ------
+        WeightsMissing : there is no trained network where ``creak_model`` says.
+        """
         from extractors.acoustic_covarep.measure import measure
 
-        return measure(audio, rd=self.rd, seed=self.seed, block=self.block)
+        return measure(
+            audio, rd=self.rd, seed=self.seed, block=self.block, creak=self._creak_network
+        )

@@ -7,12 +7,15 @@ from numpy.typing import NDArray
 
 from extractors.acoustic_covarep import NAMES
 from extractors.acoustic_covarep import track as whole
+from extractors.acoustic_covarep.creak_network import Network
 from extractors.resampling import resampled_length, resampled_slice
 from extractors.types import Audio, FeatureTrack
 
 
-def measure(audio: Audio, *, rd: str, seed: int, block: float) -> FeatureTrack:
-    """What ``Covarep(rd, seed, block)`` does."""
+def measure(
+    audio: Audio, *, rd: str, seed: int, block: float, creak: Network | None = None
+) -> FeatureTrack:
+    """What ``Covarep(rd, seed, block)`` does; ``creak`` is the network of the creak detector."""
     samples = at_16_khz(audio)
     n = len(samples)
     length = max(1, round(block * 100)) * whole.HOP
@@ -41,22 +44,25 @@ def measure(audio: Audio, *, rd: str, seed: int, block: float) -> FeatureTrack:
     ):
         whole.fill_columns(values, first, knots, rows)
     values[:, 1] = values[:, 1] >= 0.5
+    if creak is not None:
+        from extractors.acoustic_covarep.creak import creak_posterior
+
+        whole.fill_columns(values, 10, creak_posterior(recording, creak), rows)
     for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
         knots = whole.Knots(frames.times, part)
         whole.fill_distortion(values, first, knots, seconds, circular=circular)
-    return FeatureTrack(
-        values,
-        seconds,
-        NAMES,
-        sounding_rows(samples, count),
-        {
-            "polarity": known.polarity,
-            "f0_median": float(np.nan_to_num(known.pitch.median)),
-            "voiced_share": float(values[:, 1].mean()) if count else 0.0,
-            "glottal_closures": float(len(instants)),
-            "filled_with_zero": filled_columns(n, len(instants), len(frames.times)),
-        },
-    )
+    notes: dict[str, float | str] = {
+        "polarity": known.polarity,
+        "f0_median": float(np.nan_to_num(known.pitch.median)),
+        "voiced_share": float(values[:, 1].mean()) if count else 0.0,
+        "glottal_closures": float(len(instants)),
+        "filled_with_zero": filled_columns(
+            n, len(instants), len(frames.times), creak=creak is not None
+        ),
+    }
+    if creak is not None:
+        notes["creak"] = "the network's inputs are our own definitions, not compared with COVAREP"
+    return FeatureTrack(values, seconds, NAMES, sounding_rows(samples, count), notes)
 
 
 def at_16_khz(audio: Audio) -> NDArray[np.float32]:
@@ -78,9 +84,9 @@ def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]
     return np.maximum(high, -low) > whole.SILENCE
 
 
-def filled_columns(n: int, instants: int, frames: int) -> str:
+def filled_columns(n: int, instants: int, frames: int, *, creak: bool) -> str:
     """Which columns hold zeros throughout, and why."""
-    reasons = ["creak: no model"]
+    reasons = [] if creak else ["creak: no model"]
     if n < 0.1 * whole.RATE:
         reasons.append("f0, vuv: shorter than 0.1 s")
     if instants < 2:

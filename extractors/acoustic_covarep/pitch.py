@@ -135,12 +135,12 @@ def harmonic_sums(
     return f0, strength
 
 
-def narrower_range(f0: FloatArray, strength: FloatArray) -> tuple[int, int]:
+def narrower_range(f0: FloatArray, strength: FloatArray, f0_min: int = F0_MIN) -> tuple[int, int]:
     """Range of the second pass: half to twice the median f0 of the frames with strength > 0.1."""
     if not (strength > 0.1).any():
-        return F0_MIN, F0_MAX
+        return f0_min, F0_MAX
     median = float(np.median(f0[strength > 0.1]))
-    return max(F0_MIN, matlab_round(median / 2)), min(F0_MAX, matlab_round(2 * median))
+    return max(f0_min, matlab_round(median / 2)), min(F0_MAX, matlab_round(2 * median))
 
 
 def voicing(strength: FloatArray) -> NDArray[np.bool_]:
