@@ -164,6 +164,15 @@ def test_any_sound_gives_finite_numbers(name):
     np.testing.assert_array_equal(Covarep()(audio).values, track.values)
 
 
+@pytest.mark.parametrize(
+    "name", ["noise", "faint", "constant", "clipped", "offset", "click", "silence first", "0.3 s"]
+)
+def test_any_sound_gives_the_same_numbers_whatever_the_block(name):
+    small, large = (Covarep(block=b)(sound(ANY[name])) for b in (0.45, 1000.0))
+    assert circular_difference(small.values, large.values).max() < 1e-5
+    assert small.notes == large.notes
+
+
 @pytest.mark.parametrize("rate", [8000, 11025, 96000])
 def test_any_rate_gives_finite_numbers(rate):
     track = Covarep()(sound(RNG.normal(0, 0.1, rate), rate))

@@ -162,19 +162,9 @@ def test_the_whole_track(name, tracks):
         away = np.exp(1j * (ours[:, column] - theirs[:, column]))
         assert np.abs(away.mean()) >= 0.99, NAMES[column]
     hmpdd = [agreement(ours[:, c], theirs[:, c]) for c in range(61, 74)]
+    # Not more: the first and last frame of a file are rounding noise in COVAREP.
     assert min(hmpdd) >= 0.93
-    if name in SPEECH:
-        assert np.mean(hmpdd) >= 0.97
-
-
-def test_mean_agreement_of_the_deviations(tracks):
-    # The first and last frame of a file are rounding noise in COVAREP: short files suffer.
-    values = [
-        agreement(tracks(name, "v1.4.2").values[:, c], load(name)["features"][:, c])
-        for name in SPEECH
-        for c in range(61, 74)
-    ]
-    assert np.mean(values) >= 0.98
+    assert np.mean(hmpdd) >= 0.98
 
 
 def test_deviations_are_exact_away_from_the_ends(speech, tracks):
@@ -191,15 +181,31 @@ def test_the_corrected_rd(speech, tracks):
 
 
 def test_digital_silence(tracks):
-    """Where COVAREP has numbers at all: away from the silence, and in columns with true times."""
+    """Where COVAREP has numbers at all, and away from the silence where it reaches beyond itself.
+
+    MCEP cannot be compared here, only frame by frame above: COVAREP leaves out frames and spreads
+    the rest over the whole file.
+    """
     reference, track = load("arctic_zeros"), tracks("arctic_zeros", "v1.4.2")
     theirs, ours = reference["features"], track.values
     finite = np.isfinite(theirs).all(axis=1)
     for column in range(8):
         assert agreement(ours[finite, column], theirs[finite, column]) >= 0.999, NAMES[column]
+    assert (~finite).any()  # it writes -Inf for peakSlope
+    assert np.isfinite(ours).all()
     quiet = np.convolve(reference["x"] == 0, np.ones(400), "same") >= 400
     at = reference["frame_samples_1based"].astype(int) - 1
-    near = np.convolve(quiet, np.ones(3200), "same") > 0
-    speech = ~near[at]
+
+    def away_from_silence(seconds):
+        return np.convolve(quiet, np.ones(int(2 * seconds * 16000)), "same")[at] < 0.5
+
+    speech = away_from_silence(0.1)
     for column in (8, 9):
         assert agreement(ours[speech, column], theirs[speech, column]) >= 0.999, NAMES[column]
+    speech = away_from_silence(0.3)  # phase distortion is smoothed over 25 frames, twice
+    assert speech.sum() > 150
+    for column in range(36 + 5, 36 + 24):
+        away = np.exp(1j * (ours[speech, column] - theirs[speech, column]))
+        assert np.abs(away.mean()) >= 0.999, NAMES[column]
+    for column in range(61, 74):
+        assert agreement(ours[speech, column], theirs[speech, column]) >= 0.99, NAMES[column]

@@ -18,7 +18,7 @@ MEANS, DEVIATIONS = 25, 13  # columns of HMPDM, HMPDD
 MEAN_FRAMES, TREND_FRAMES = 25, 9  # lengths of the smoothers
 REACH = MEAN_FRAMES - 1  # frames on either side that a result depends on
 SMALLEST = 0.001  # deviation (rad); what lies below is rounding
-AT_ENDS = 1e-6  # deviation in the first and last frame of a file
+AT_ENDS = 2e-6  # deviation (rad) of the first and last frame of a file
 BINS = 64  # bins worked on at a time: more leave the cache
 RANDOM_FRAMES = 256  # frames whose random phases are drawn at a time
 
@@ -187,15 +187,16 @@ def deviation_of_distortion(cosine: FloatArray, sine: FloatArray, rate: int = 16
 
     The spread is sqrt(-2 ln z), z the length of the mean resultant over nine frames, and at least
     0.001. In the first and the last frame the smoothing gives back what it got, z is 1 up to
-    rounding, and COVAREP's spread is 1e-8 or 0.001 by chance in every bin: here it is about their
-    geometric mean.
+    rounding, and COVAREP's spread is 1e-8 or 0.001 by chance in every bin with a phase: here it is
+    about their geometric mean. Below f0, where there is no phase, nothing is rounded: 0.001.
     """
     spread = np.empty(cosine.shape)
     for first in range(0, cosine.shape[1], BINS):  # each bin is smoothed over time by itself
         bins = slice(first, first + BINS)
         spread[:, bins] = squared_deviation(cosine[:, bins], sine[:, bins])
     spread = np.maximum(spread, SMALLEST**2)
-    spread[[0, -1]] = AT_ENDS**2
+    ends = [0, -1]
+    spread[ends] = np.where(sine[ends] == 0, SMALLEST, AT_ENDS) ** 2
     return mel_cepstrum(0.5 * np.log(spread), DEVIATIONS, rate)
 
 
