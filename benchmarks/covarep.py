@@ -1,17 +1,19 @@
 """How close are the 74 columns to COVAREP's own, and what does each group cost?
 
-    python benchmarks/covarep.py [FOLDER] [--seconds N]
+    python benchmarks/covarep.py [FOLDER] [--seconds N] [--hour]
 
 reads every ``NAME.npz`` of FOLDER (COVAREP's ``features`` [T, 74] for the signal ``x`` at 16 kHz,
 made under Octave; by default ``reference/covarep`` in the developers' shared data), prints a table
 of agreement, frame by frame on the 100 Hz grid, and then the CPU time of each group of columns on
-one thread. Without the folder only the cost is measured, on a made voice.
+one thread. Without the folder only the cost is measured, on a made voice. ``--hour`` measures an
+hour of it with noise, and how much more memory than a minute it takes (some minutes of work).
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import resource
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -158,10 +160,32 @@ def print_cost(samples: NDArray[np.float32]) -> None:
     print(f"{'all 74 columns':40s}{total / seconds:8.4f}")
 
 
+def print_hour(voice: NDArray[np.float32]) -> None:
+    """CPU time and growth of the peak memory of an hour: the voice again and again, with noise."""
+    minute, rng = 60 * 16000, np.random.default_rng(0)
+    samples = np.empty(60 * minute, np.float32)
+    for first in range(0, len(samples), minute):  # the making must not be what takes the memory
+        piece = samples[first : first + minute]
+        piece[:] = np.resize(np.roll(voice, -first), minute)
+        piece += 1e-3 * rng.standard_normal(minute, dtype=np.float32)
+    Covarep()(Audio(samples[:minute], 16000))
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    found = Covarep()(Audio(samples, 16000))
+    spent = time.process_time() - start
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    finite = bool(np.isfinite(found.values).all())
+    print(
+        f"\nan hour: {spent:.0f} CPU seconds ({spent / 3600:.4f} a second of audio), "
+        f"{grown:.0f} MB more at the peak than for a minute (the result is "
+        f"{found.values.nbytes / 2**20:.0f} MB), all finite: {finite}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", nargs="?", type=Path, default=SHARED / "reference/covarep")
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the sound timed")
+    parser.add_argument("--hour", action="store_true", help="measure an hour of sound, too")
     arguments = parser.parse_args()
     files = sorted(arguments.folder.glob("*.npz"))
     samples = made_voice(arguments.seconds)
@@ -173,6 +197,8 @@ def main() -> None:
         print(f"no reference at {arguments.folder}")
     with threadpool_limits(1):
         print_cost(samples.astype(np.float32))
+        if arguments.hour:
+            print_hour(samples.astype(np.float32))
 
 
 if __name__ == "__main__":
