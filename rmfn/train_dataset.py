@@ -374,8 +374,11 @@ def _rotate(job: _Job, rows: list[int]) -> list[tuple[list[int], list[int]]]:
     """For each seed the rows it learns from, and those of other videos on which it stops."""
     parts = []
     count = max(2, min(VALIDATION_PARTS, _groups_of(job, rows)))
+    groups = [job.groups[n] for n in rows]
     for seed in job.plan.seeds:
-        inside = {rows[n] for n in split_videos([job.groups[n] for n in rows], count, seed)[0]}
+        # As many seeds as there are parts have them in turn, then they are dealt anew.
+        dealt = split_videos(groups, count, seed // count)[seed % count]
+        inside = {rows[n] for n in dealt}
         parts.append(([n for n in rows if n not in inside], sorted(inside)))
     return parts
 

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from rmfn.baselines import build
 from rmfn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from tests.trained import CONFIG, folder_bytes, make_corpus, make_untrained
+from rmfn.dataset import Target
+from rmfn.runs import Run
+from rmfn.train import Ensemble, Fitted
+from tests.trained import CONFIG, SENTIMENT, folder_bytes, make_corpus, make_untrained
+
+GENERAL = ("inputs", "hidden", "outputs", "head")
 
 
 @pytest.fixture
@@ -35,7 +41,7 @@ def test_a_checkpoint_comes_back_as_it_was(folder):
     # JSON that any reader takes: an undefined number is null
     text = (folder / "model.json").read_text()
     assert json.loads(text, parse_constant=lambda word: pytest.fail(word))["metrics"] == {
-        "cross-validation": {"corr": None}
+        "cross-validation": {"sentiment": {"corr": None}}
     }
 
 
@@ -46,17 +52,19 @@ def test_a_checkpoint_comes_back_as_it_was(folder):
         {"highlight": False},
         {"attention_gain": "learned", "fuse_start": "project"},
         {"fuse_start": "zero", "map_hidden": 4},
+        {"model": "mfn"},
+        {"model": "marn", "head": 5},
+        {"model": "ef-lstm"},
     ],
 )
 def test_every_kind_of_model_comes_back(tmp_path, changes):
-    from rmfn.model import RMFN
-    from rmfn.train import Ensemble, Fitted
-
     manifest, ensemble = make_untrained(1)
-    config = replace(CONFIG, **changes)
-    model = Fitted(RMFN(config).eval(), torch.zeros(1), torch.ones(1))
+    changes = dict(changes)
+    kind = changes.pop("model", "rmfn")
+    config = {k: v for k, v in CONFIG.items() if kind == "rmfn" or k in GENERAL} | changes
+    model = Fitted(build(kind, **config).eval(), (SENTIMENT,), torch.zeros(1), torch.ones(1))
     ensemble = Ensemble(ensemble.scaler, (model,))
-    save_checkpoint(replace(manifest, config=config), ensemble, tmp_path / "m")
+    save_checkpoint(replace(manifest, model=kind, config=config), ensemble, tmp_path / "m")
     sequences, _, _ = make_corpus(4)
     found = load_checkpoint(tmp_path / "m")
     assert found.manifest.config == config
@@ -138,6 +146,7 @@ def test_damage_is_named(folder, tmp_path):
         ({"surprise": 1}, "surprise: Unexpected"),
         ({"members": 3}, "does not fit"),
         ({"columns": {"language": ["good"], "acoustic": ["x"]}}, "does not fit"),
+        ({"model": "rnn"}, r"does not fit model\.json: there is no model 'rnn'"),
     ],
 )
 def test_foreign_manifests_are_refused(folder, changes, message):
@@ -173,3 +182,37 @@ def test_a_pickle_is_not_read(folder):
     edit(folder, weights_sha256=sha256(data).hexdigest())
     with pytest.raises(CheckpointError, match="does not fit"):
         load_checkpoint(folder)
+
+
+def test_labels_of_before_there_were_several_are_read(folder):
+    """A label was a name and a scale, the metrics were those of the only one."""
+    edit(
+        folder,
+        labels=[{"name": "sentiment", "low": -3.0, "high": 3.0}],
+        metrics={"dev": {"how": "so", "mae": 0.5}},
+        conformal={"coverage": 0.8, "half_width": [1.25], "measured": [0.79], "n": 100},
+    )
+    manifest = json.loads((folder / "model.json").read_text())
+    del manifest["model"]
+    (folder / "model.json").write_text(json.dumps(manifest))
+    found = load_checkpoint(folder).manifest
+    assert found.labels == (Target("sentiment", "regression", -3.0, 3.0),)
+    assert found.metrics == {"dev": {"sentiment": {"how": "so", "mae": 0.5}}}
+    assert found.model == "rmfn"
+
+
+def test_a_run_stays_with_its_checkpoint(tmp_path):
+    folder = tmp_path / "model"
+    run = Run(folder / "run")
+    run.start({"plan": 1})
+    history = [{"number": 1, "scores": {}}]
+    run.training("a").save({"x": torch.zeros(1)}, {"history": history})
+    save_checkpoint(*make_untrained(), folder)  # an unfinished run is no foreign folder
+    assert sorted(folder_bytes(folder)) == [
+        "README.md",
+        "model.json",
+        "run/curves/a.csv",
+        "run/run.json",
+        "weights.safetensors",
+    ]
+    load_checkpoint(folder)

@@ -7,9 +7,18 @@ import pytest
 import torch
 
 from extractors.types import Word, WordFeatures
-from pipeline.errors import RecipeMismatch
+from pipeline.errors import DatasetError, RecipeMismatch
 from pipeline.sequence import AlignedSequence
-from rmfn.data import Example, Scaler, collate, fit_scaler, select_columns, shuffled_batches
+from rmfn.data import (
+    Example,
+    Scaler,
+    collate,
+    drop_modalities,
+    fit_scaler,
+    refuse_infinite,
+    select_columns,
+    shuffled_batches,
+)
 
 NAN = float("nan")
 
@@ -112,3 +121,39 @@ def test_every_example_comes_once_and_batches_are_of_like_length():
     other = list(shuffled_batches(examples(lengths), 8, torch.Generator().manual_seed(1)))
     assert torch.cat([b.labels for b in again])[:, 0].int().tolist() == seen
     assert torch.cat([b.labels for b in other])[:, 0].int().tolist() != seen
+
+
+def two_modalities(count: int) -> list[Example]:
+    return [
+        Example(
+            {m: torch.ones(3, 2) for m in ("language", "visual")},
+            {m: torch.ones(3, dtype=torch.bool) for m in ("language", "visual")},
+            torch.tensor([1.0]),
+        )
+        for _ in range(count)
+    ]
+
+
+def test_modalities_go_missing_whole_and_never_all():
+    batch = collate(two_modalities(4000))
+    found = drop_modalities(batch, 0.4, torch.Generator().manual_seed(0))
+    gone = torch.stack([~found.observed[m].any(1) for m in found.features], 1)
+    for n, m in enumerate(found.features):
+        assert (found.features[m][gone[:, n]] == 0).all()
+        assert (found.features[m][~gone[:, n]] == 1).all()
+        assert found.observed[m][~gone[:, n]].all()
+    assert not gone.all(1).any()
+    # .4 each, less the half of the .16 that lost both and were given one back
+    assert gone.float().mean(0).tolist() == pytest.approx([0.32, 0.32], abs=0.03)
+    assert (batch.features["visual"] == 1).all()  # the batch given is not edited
+    again = drop_modalities(batch, 0.4, torch.Generator().manual_seed(0))
+    assert torch.equal(again.features["visual"], found.features["visual"])
+
+
+def test_an_infinite_value_is_named_and_a_missing_one_is_none():
+    fine = make(language={"l.0": [1, NAN], "l.1": [1, 2]})
+    broken = make(language={"l.0": [1, 2], "l.1": [1, np.inf]})
+    refuse_infinite(["a"], [fine], "toy")
+    said = r"toy: segment 'b' has an infinite language value in the column 'l\.1' \(word 2\)"
+    with pytest.raises(DatasetError, match=said):
+        refuse_infinite(["a", "b"], [fine, broken], "toy")

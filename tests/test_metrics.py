@@ -9,7 +9,9 @@ import pytest
 from scipy.stats import pearsonr
 from sklearn.metrics import accuracy_score, f1_score, mean_absolute_error
 
-from rmfn.metrics import bootstrap, find_constants, score, score_constants, weighted_f1
+from rmfn.metrics import bootstrap, find_constants, score, score_classes, weighted_f1
+from rmfn.tasks import score_constants
+from tests.trained import SENTIMENT
 
 
 def draw(n=500, seed=0):
@@ -71,7 +73,7 @@ def test_constants_have_no_correlation_and_are_the_trainings():
     assert constants["mean"] == pytest.approx(0.24)
     assert constants["median"] == 1
     assert constants["mode"] == -2  # of two as frequent the lower
-    found = score_constants(constants, [0.24, 1.24])
+    found = score_constants(constants, np.array([0.24, 1.24]), SENTIMENT)
     assert found["mean"]["mae"] == pytest.approx(0.5)
     assert math.isnan(found["mean"]["corr"])
     assert found["negative"]["a2"] == 0
@@ -79,9 +81,10 @@ def test_constants_have_no_correlation_and_are_the_trainings():
 
 
 def test_threshold_and_limit_are_the_corpus():
-    found = score([3.4, 3.6, 5.4], [4, 4, 5], threshold=3.5, limit=5)
+    found = score([3.4, 3.6, 5.4], [4, 4, 5], threshold=3.5, low=1, high=5)
     assert found["a2"] == pytest.approx(2 / 3)
-    assert found["a7"] == pytest.approx(2 / 3)
+    assert found["a5"] == pytest.approx(2 / 3)
+    assert found["a5_unclipped"] == pytest.approx(2 / 3)
 
 
 def test_no_signs_to_tell():
@@ -118,3 +121,19 @@ def test_nonsense_is_refused():
         score([], [])
     with pytest.raises(ValueError, match="must be finite"):
         score([float("nan")], [1])
+    with pytest.raises(ValueError, match=r"must be \[n, classes\] and labels \[n\], got"):
+        score_classes([0.5, 0.5], [1, 0])
+    with pytest.raises(ValueError, match="nothing to score"):
+        score_classes(np.empty((0, 2)), [])
+    with pytest.raises(ValueError, match="must be finite"):
+        score_classes([[float("nan"), 1]], [1])
+
+
+def test_classes_agree_with_the_library():
+    random = np.random.default_rng(0)
+    for classes in (2, 3, 5):
+        p, y = random.dirichlet(np.ones(classes), 80), random.integers(classes, size=80)
+        found, said = score_classes(p, y), p.argmax(1)
+        assert found["accuracy"] == pytest.approx(accuracy_score(y, said))
+        assert found["f1"] == pytest.approx(f1_score(y, said, average="weighted"))
+        assert found["f1_macro"] == pytest.approx(f1_score(y, said, average="macro"))

@@ -12,9 +12,11 @@ import torch
 from extractors.types import WordFeatures
 from pipeline.errors import RecipeMismatch
 from pipeline.sequence import AlignedSequence
+from rmfn.baselines import build
 from rmfn.checkpoint import Checkpoint, Conformal, save_checkpoint
 from rmfn.predict import Estimate, Predictor
-from tests.trained import CONFIG, FEATURES, make_corpus, make_untrained
+from rmfn.train import Fitted
+from tests.trained import CONFIG, FEATURES, MOOD, SENTIMENT, make_corpus, make_untrained
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +134,38 @@ def test_infinite_widths_are_the_whole_scale():
     manifest = replace(manifest, conformal=Conformal(0.8, (float("inf"),), (1.0,), 2))
     found = Predictor(Checkpoint(manifest, ensemble))(make_corpus(1)[0][0])["sentiment"]
     assert (found.low, found.high) == (-3, 3)
+
+
+def test_classes_get_the_mean_of_their_probabilities():
+    manifest, ensemble = make_untrained()
+    targets = (SENTIMENT, MOOD)
+    members = []
+    for n in range(2):
+        torch.manual_seed(n)
+        model = build("rmfn", **{**CONFIG, "outputs": 4}).eval()
+        members.append(Fitted(model, targets, torch.zeros(2), torch.ones(2)))
+    conformal = Conformal(0.8, (1.0, None), (0.8, None), 10)
+    manifest = replace(
+        manifest, labels=targets, config={**CONFIG, "outputs": 4}, conformal=conformal
+    )
+    predictor = Predictor(Checkpoint(manifest, replace(ensemble, members=tuple(members))))
+    sequence = make_corpus(1)[0][0]
+    each = predictor.checkpoint.ensemble.predict_each([sequence])[:, 0].double()
+    found = predictor(sequence)
+    assert found["sentiment"].value == pytest.approx(float(each[:, 0].mean()))
+    assert list(found["mood"].probabilities) == list(MOOD.classes)
+    assert list(found["mood"].probabilities.values()) == pytest.approx(each[:, 1:].mean(0).tolist())
+    assert found["mood"].value == MOOD.classes[int(each[:, 1:].mean(0).argmax())]
+
+
+def test_a_model_without_highlight_explains_nothing():
+    manifest, ensemble = make_untrained(1)
+    config = {k: v for k, v in CONFIG.items() if k in ("inputs", "hidden", "outputs")}
+    member = replace(ensemble.members[0], model=build("ef-lstm", **config).eval())
+    predictor = Predictor(
+        Checkpoint(
+            replace(manifest, model="ef-lstm", config=config), replace(ensemble, members=(member,))
+        )
+    )
+    with pytest.raises(ValueError, match="a model of the kind 'ef-lstm' has no HIGHLIGHT"):
+        predictor.explain(make_corpus(1)[0][0])

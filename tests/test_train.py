@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import numpy as np
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+
 import pytest
 import torch
 
+from pipeline.errors import DatasetError
+from rmfn.baselines import build
 from rmfn.data import fit_scaler
-from rmfn.train import Epoch, TrainSettings, fit, fit_ensemble, predict
-from tests.trained import COLUMNS, CONFIG, make_corpus
+from rmfn.model import RMFN
+from rmfn.runs import Run, Saved
+from rmfn.train import Epoch, TrainSettings, find_device, fit, fit_ensemble, predict
+from tests.conftest import ROOT
+from tests.trained import COLUMNS, CONFIG, SENTIMENT, make_corpus
 
+NETWORK = partial(build, "rmfn", **CONFIG)
 SETTINGS = TrainSettings(epochs=8, batch=16, lr=0.03, patience=8)
 
 
@@ -22,7 +34,7 @@ def prepared():
 
 @pytest.fixture(scope="module")
 def fitted(prepared):
-    return fit(CONFIG, SETTINGS, prepared[:160], prepared[160:200], seed=0)
+    return fit(NETWORK, [SENTIMENT], SETTINGS, prepared[:160], prepared[160:200], seed=0)
 
 
 def test_it_learns_what_there_is_to_learn(prepared, fitted):
@@ -38,19 +50,21 @@ def test_the_best_epoch_is_kept_and_told(prepared, fitted):
     valid = prepared[160:200]
     labels = torch.stack([example.labels for example in valid])
     kept = float((fitted.predict(valid) - labels).abs().mean())
-    assert kept == pytest.approx(min(epoch.valid_mae for epoch in fitted.history), abs=1e-6)
+    assert kept == pytest.approx(
+        min(epoch.scores["sentiment mae"] for epoch in fitted.history), abs=1e-6
+    )
     assert [epoch.number for epoch in fitted.history] == list(range(1, 9))
-    assert fitted.history[-1].train_mae < 0.7 * fitted.history[0].train_mae
+    assert fitted.history[-1].train_loss < 0.7 * fitted.history[0].train_loss
 
 
 def test_the_same_seed_is_the_same_model_whatever_dice_were_thrown(prepared):
     short = TrainSettings(epochs=2, batch=16, lr=0.01)
-    first = fit(CONFIG, short, prepared[:40], prepared[40:60], seed=3)
+    first = fit(NETWORK, [SENTIMENT], short, prepared[:40], prepared[40:60], seed=3)
     torch.manual_seed(99)
     state = torch.get_rng_state()
-    second = fit(CONFIG, short, prepared[:40], prepared[40:60], seed=3)
+    second = fit(NETWORK, [SENTIMENT], short, prepared[:40], prepared[40:60], seed=3)
     assert torch.equal(torch.get_rng_state(), state)  # nor does it throw those of others
-    other = fit(CONFIG, short, prepared[:40], prepared[40:60], seed=4)
+    other = fit(NETWORK, [SENTIMENT], short, prepared[:40], prepared[40:60], seed=4)
     for name, value in first.model.state_dict().items():
         assert torch.equal(value, second.model.state_dict()[name]), name
     assert first.history == second.history
@@ -59,7 +73,7 @@ def test_the_same_seed_is_the_same_model_whatever_dice_were_thrown(prepared):
 
 def test_it_stops_when_validation_gets_no_better(prepared):
     still = TrainSettings(epochs=30, patience=3, lr=0.0, weight_decay=0.0)
-    found = fit(CONFIG, still, prepared[:20], prepared[20:30], seed=0)
+    found = fit(NETWORK, [SENTIMENT], still, prepared[:20], prepared[20:30], seed=0)
     assert len(found.history) == 4
 
 
@@ -72,10 +86,18 @@ def test_the_rate_is_halved_on_a_plateau(prepared, monkeypatch):
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    settings = TrainSettings(epochs=4, lr=1e-30, weight_decay=0, plateau=1, batch=100)
-    fit(CONFIG, settings, prepared[:20], prepared[20:30], seed=0)
+    settings = TrainSettings(
+        epochs=4, lr=1e-30, weight_decay=0, schedule="plateau", plateau=1, batch=100
+    )
+    fit(NETWORK, [SENTIMENT], settings, prepared[:20], prepared[20:30], seed=0)
     assert rates[0] == 1e-30
     assert rates[-1] == pytest.approx(5e-31)
+    rates.clear()
+    settings = TrainSettings(epochs=4, lr=0.01, schedule="cosine", batch=100)
+    found = fit(NETWORK, [SENTIMENT], settings, prepared[:20], prepared[20:30], seed=0)
+    # lr (1 + cos(pi e / 4)) / 2
+    assert rates == pytest.approx([0.01, 0.0085355, 0.005, 0.0014645], rel=1e-4)
+    assert [epoch.lr for epoch in found.history] == rates
 
 
 def test_gradients_are_held_to_the_norm(prepared, monkeypatch):
@@ -88,7 +110,14 @@ def test_gradients_are_held_to_the_norm(prepared, monkeypatch):
         return step(self, *args, **kwargs)
 
     monkeypatch.setattr(torch.optim.AdamW, "step", spy)
-    fit(CONFIG, TrainSettings(epochs=1, max_norm=0.01), prepared[:40], prepared[40:50], seed=0)
+    fit(
+        NETWORK,
+        [SENTIMENT],
+        TrainSettings(epochs=1, max_norm=0.01),
+        prepared[:40],
+        prepared[40:50],
+        seed=0,
+    )
     assert max(norms) == pytest.approx(0.01, rel=1e-3)
 
 
@@ -101,34 +130,159 @@ def test_progress_is_told_and_may_stop_it(prepared):
             raise KeyboardInterrupt("enough")
 
     with pytest.raises(KeyboardInterrupt, match="enough"):
-        fit(CONFIG, SETTINGS, prepared[:20], prepared[20:30], seed=0, on_epoch=stop)
+        fit(NETWORK, [SENTIMENT], SETTINGS, prepared[:20], prepared[20:30], seed=0, on_epoch=stop)
     assert [epoch.number for epoch in seen] == [1, 2]
 
 
 def test_order_and_batches_do_not_change_predictions(prepared, fitted):
-    together = predict(fitted.model, prepared[:30], batch=7)
-    turned = predict(fitted.model, prepared[:30][::-1], batch=64).flip(0)
+    together = predict(fitted.model, prepared[:30], 1, batch=7)
+    turned = predict(fitted.model, prepared[:30][::-1], 1, batch=64).flip(0)
     assert abs(together - turned).max() < 1e-6
 
 
-def test_an_ensemble_stops_each_member_on_other_videos():
-    sequences, labels, videos = make_corpus(90)
+def test_an_ensemble_has_its_parts():
+    sequences, labels, _ = make_corpus(90)
     seen = []
+    parts = [(range(60), range(60, 80)), (range(20, 80), range(20))]
     ensemble = fit_ensemble(
-        CONFIG,
+        NETWORK,
+        [SENTIMENT],
         TrainSettings(epochs=1),
         COLUMNS,
         sequences,
         labels,
-        videos,
-        seeds=(0, 1, 2),
+        parts,
+        seeds=(0, 1),
         on_epoch=lambda place, epoch: seen.append(place),
     )
-    assert seen == [0, 1, 2]
-    assert len({held for held in ensemble.held_out}) > 1
-    for held in ensemble.held_out:
-        share = np.mean([video in held for video in videos])
-        assert 0.08 < share < 0.3
+    assert seen == [0, 1]
     each = ensemble.predict_each(sequences[:5])
-    assert each.shape == (3, 5, 1)
+    assert each.shape == (2, 5, 1)
     assert not torch.equal(each[0], each[1])
+    # what nobody learned from has no part in the columns' scale
+    scale = fit_scaler(sequences[:80], COLUMNS)
+    assert ensemble.scaler.mean["language"].tolist() == scale.mean["language"].tolist()
+
+
+def test_modalities_are_hidden_while_training_alone(prepared, monkeypatch):
+    seen: dict[bool, list[float]] = {True: [], False: []}
+    forward = RMFN.forward
+
+    def spy(self, features, lengths):
+        gone = torch.stack([(x == 0).flatten(1).all(1) for x in features.values()], 1)
+        assert not gone.all(1).any()
+        seen[self.training].append(float(gone.float().mean()))
+        return forward(self, features, lengths)
+
+    monkeypatch.setattr(RMFN, "forward", spy)
+    settings = TrainSettings(epochs=2, modality_dropout=0.3)
+    fit(NETWORK, [SENTIMENT], settings, prepared[:160], prepared[160:200], seed=0)
+    # a sequence of two loses both with 9 %, and is then given one back
+    assert sum(seen[True]) / len(seen[True]) == pytest.approx(0.3 - 0.045, abs=0.05)
+    assert max(seen[False]) == 0
+
+
+def test_bfloat16_learns_too(prepared):
+    settings = TrainSettings(epochs=8, batch=16, lr=0.03, precision="bf16", device="cpu")
+    found = fit(NETWORK, [SENTIMENT], settings, prepared[:160], prepared[160:200], seed=0)
+    assert all(p.dtype == torch.float32 for p in found.model.parameters())
+    assert found.history[-1].train_loss < 0.8 * found.history[0].train_loss
+
+
+def test_devices():
+    assert find_device("cpu").type == "cpu"
+    assert find_device("auto").type == ("cuda" if torch.cuda.is_available() else "cpu")
+    with pytest.raises(ValueError, match="no device 'abacus': expected auto, cpu or cuda"):
+        find_device("abacus")
+    if not torch.cuda.is_available():
+        with pytest.raises(ValueError, match="there is no CUDA device here"):
+            find_device("cuda")
+
+
+def test_a_loss_that_blows_up_is_said(prepared):
+    settings = TrainSettings(epochs=3, lr=1e30, max_norm=1e30)
+    with pytest.raises(ValueError, match=r"the loss became .* in epoch 1; try a learning rate"):
+        fit(NETWORK, [SENTIMENT], settings, prepared[:40], prepared[40:60], seed=0)
+
+
+def test_settings_that_cannot_be():
+    with pytest.raises(ValueError, match="modality_dropout must be from 0 to below 1, got 1"):
+        TrainSettings(modality_dropout=1)
+    with pytest.raises(ValueError, match="epochs and batch must be at least 1, got 0 and 32"):
+        TrainSettings(epochs=0)
+
+
+def test_nothing_to_learn_from(prepared):
+    blank = [replace(e, labels=torch.tensor([float("nan")])) for e in prepared[:20]]
+    with pytest.raises(DatasetError, match="there is no label to learn from"):
+        fit(NETWORK, [SENTIMENT], SETTINGS, blank, prepared[:20], seed=0)
+    with pytest.raises(DatasetError, match="there is no label to stop on"):
+        fit(NETWORK, [SENTIMENT], SETTINGS, prepared[:20], blank, seed=0)
+
+
+RESUMED = TrainSettings(
+    epochs=6, batch=16, lr=0.02, schedule="plateau", plateau=0, modality_dropout=0.2
+)
+KILLED = """
+import os, signal, sys
+import rmfn.train as train
+from tests.test_train import RESUMED, train_once
+from rmfn.model import RMFN
+from rmfn.runs import Run
+
+plain, epochs = train.shuffled_batches, 0
+
+def batches(*arguments):
+    global epochs
+    epochs += 1
+    for n, batch in enumerate(plain(*arguments)):
+        if epochs == 4 and n == 2:  # in the middle of the fourth epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield batch
+
+train.shuffled_batches = batches
+train_once(Run(__import__("pathlib").Path(sys.argv[1])).training("toy"))
+"""
+
+
+def train_once(saved: Saved | None, on_epoch=None):
+    sequences, labels, _ = make_corpus(90)
+    scaler = fit_scaler(sequences, COLUMNS)
+    examples = [scaler(s, row) for s, row in zip(sequences, labels, strict=True)]
+    network = partial(build, "rmfn", **CONFIG, dropout=0.3)
+    return fit(
+        network,
+        [SENTIMENT],
+        RESUMED,
+        examples[:70],
+        examples[70:],
+        seed=5,
+        on_epoch=on_epoch,
+        saved=saved,
+    )
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+    """SIGKILL in the middle of an epoch: nobody can clean up after that."""
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        timeout=180,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    saved = Run(tmp_path).training("toy")
+    assert len(saved.curve.read_text().splitlines()) == 1 + 3
+    told: list[Epoch] = []
+    resumed, undisturbed = train_once(saved, told.append), train_once(None)
+    assert [epoch.number for epoch in told] == [3, 4, 5, 6]  # where it stands, then what is new
+    assert resumed.history == undisturbed.history
+    assert len({epoch.lr for epoch in undisturbed.history}) > 1  # the schedule went on as well
+    for name, value in undisturbed.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+    # and what is finished is not trained again
+    again = train_once(saved, told.append)
+    assert [epoch.number for epoch in told[4:]] == [6]
+    assert again.history == undisturbed.history

@@ -12,7 +12,7 @@ from pipeline.sequence import AlignedSequence
 from rmfn.baselines import build
 from rmfn.checkpoint import Conformal, Manifest
 from rmfn.data import fit_scaler
-from rmfn.dataset import Target
+from rmfn.dataset import Dataset, Target
 from rmfn.train import Ensemble, Fitted
 
 COLUMNS = {"language": ("good", "bad", "other"), "acoustic": ("timing.duration",)}
@@ -26,6 +26,11 @@ CONFIG = {
     "attention_scale": "mean1",
 }
 SENTIMENT = Target("sentiment", "regression", -3.0, 3.0)
+HAPPY = Target("happy", "binary")
+MOOD = Target("mood", "classes", classes=("bad", "so so", "good"))
+LENGTH = Target("length", "regression", 1.0, 7.0)
+SMALL = {"fuse": 6, "summary": 5, "head": 8}
+HIDDEN = {"language": 8, "acoustic": 2}
 LANGUAGE = {"backend": "toy", "settings": {"layers": 1}, "weights": {"toy": "abc"}, "versions": {}}
 FEATURES = {
     "language": [LANGUAGE],
@@ -86,3 +91,29 @@ def make_untrained(members: int = 2, seed: int = 0) -> tuple[Manifest, Ensemble]
 
 def folder_bytes(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def make_dataset(count: int = 120, seed: int = 0, videos: int = 12) -> Dataset:
+    """The corpus with four kinds of label: a number, its sign as yes or no (some not given), as one
+    of three classes, and the number of words, which says nothing of the sentiment."""
+    sequences, labels, names = make_corpus(count, seed, videos)
+    value = np.array(labels)[:, 0]
+    happy = (value > 0).astype(float)
+    happy[::7] = np.nan
+    return Dataset(
+        "toy",
+        tuple(f"s{n}" for n in range(count)),
+        tuple(names),
+        ("",) * count,
+        ("",) * count,
+        tuple(sequences),
+        {
+            "sentiment": value,
+            "happy": happy,
+            "mood": np.sign(value) + 1,
+            "length": np.array([float(len(sequence.words)) for sequence in sequences]),
+        },
+        (SENTIMENT, HAPPY, MOOD, LENGTH),
+        FEATURES,
+        "made up",
+    )
