@@ -248,8 +248,9 @@ def _build_parser() -> argparse.ArgumentParser:
     add_recipe(doctor)
     doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
-    from flows import experiments, learning
+    from flows import datasets, experiments, learning
 
+    datasets.add_commands(command)
     learning.add_commands(command)
     experiments.add_commands(command)
 

@@ -1,4 +1,8 @@
-"""Corpora as they are published, read into segments; their official splits and fair new ones."""
+"""What corpora have in common as they are published, and timed transcripts.
+
+The readers of the formats are `rmfn.corpora_csd`, `rmfn.corpora_pickles` and
+`rmfn.corpora_hdf5`; each gives a `rmfn.dataset.Dataset`.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from extractors.types import Word, WordFeatures, cover_words, join_features
 from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
+from rmfn.targets import Target, check_labels
 
 PAUSE = "sp"  # how P2FA writes silence between words
+USUAL_SCALE = (-3.0, 3.0)  # of sentiment in CMU's corpora
 UNTIMED_WORD = 0.3  # seconds given to a word that was never aligned, about the usual length
 
 
@@ -145,3 +154,116 @@ def split_videos(videos: Sequence[str], parts: int, seed: int) -> list[list[int]
     for name in sorted(names, key=lambda name: -len(members[name])):  # stable: shuffled within ties
         min(dealt, key=len).extend(members[name])
     return [sorted(part) for part in dealt]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person says of a corpus that its files do not say.
+
+    Attributes
+    ----------
+    name : of the data set.
+    labels : names of the label columns, in the files' order; by default "sentiment" for one.
+    scale : on which all labels were given; None = what the format's corpora have, if it is known.
+    allow_missing : whether NaN and infinite values are "not measured" and not an error.
+    sizes : {modality: columns} of files that hold the modalities side by side.
+    """
+
+    name: str = ""
+    labels: tuple[str, ...] = ()
+    scale: tuple[float, float] | None = None
+    allow_missing: bool = False
+    sizes: dict[str, int] | None = None
+
+
+def check_features(values: NDArray, where: str, allow_missing: bool) -> NDArray[np.float32]:
+    """Features as float32, NaN where they are not finite.
+
+    Raises
+    ------
+    DatasetError : they are no numbers; or, unless that is allowed, one is not finite. It names the
+        first and how many there are.
+    """
+    if values.dtype.kind not in "fiu":
+        raise DatasetError(f"{where}: expected numbers, found {values.dtype}")
+    # What float32 cannot hold is infinite there: found here, and not by a model.
+    with np.errstate(over="ignore"):
+        values = values.astype(np.float32)
+    wrong = ~np.isfinite(values)
+    if wrong.any() and not allow_missing:
+        first = tuple(int(n) for n in np.argwhere(wrong)[0])
+        raise DatasetError(
+            f"{where}: expected finite values, found {values[first]} at {list(first)} "
+            f"({int(wrong.sum())} of {values.size} are not finite); --allow-missing reads them as "
+            "not measured"
+        )
+    return np.where(wrong, np.float32(np.nan), values)
+
+
+def rows_seen(values: NDArray[np.float32], names: tuple[str, ...]) -> WordFeatures:
+    """Rows of a corpus that writes zeros for what it did not see: they become NaN, coverage 0."""
+    values = np.where((values == 0).all(axis=1, keepdims=True), np.float32(np.nan), values)
+    return cover_words(values, names)
+
+
+def name_columns(prefix: str, count: int) -> tuple[str, ...]:
+    return tuple(f"{prefix}.{n}" for n in range(count))
+
+
+def place_words(texts: Sequence[str]) -> tuple[Word, ...]:
+    """Words of which nobody knows the times: one after another, of the usual length, no score."""
+    return tuple(
+        Word(text, n * UNTIMED_WORD, (n + 1) * UNTIMED_WORD) for n, text in enumerate(texts)
+    )
+
+
+def make_labels(
+    values: NDArray,
+    wanted: Wanted,
+    usual: tuple[float, float] | None,
+    ids: Sequence[str],
+    where: str,
+) -> tuple[dict[str, NDArray[np.float64]], tuple[Target, ...]]:
+    """Name label columns [n, k] and see that they are on their scale.
+
+    Parameters
+    ----------
+    usual : the scale of the corpora of this format.
+
+    Raises
+    ------
+    DatasetError : there are more or fewer than named, one is not finite or off the scale.
+    """
+    names = wanted.labels or (("sentiment",) if values.shape[1] == 1 else ())
+    names = names or name_columns("label", values.shape[1])
+    if len(names) != values.shape[1]:
+        raise DatasetError(
+            f"{where}: {values.shape[1]} label columns, {len(names)} names for them "
+            f"({', '.join(names)})"
+        )
+    if values.dtype.kind not in "fiub":
+        raise DatasetError(f"{where}: expected numbers as labels, found {values.dtype}")
+    labels = {name: values[:, n].astype(np.float64) for n, name in enumerate(names)}
+    targets = []
+    for name, column in labels.items():
+        if len(wrong := np.flatnonzero(~np.isfinite(column))):
+            raise DatasetError(
+                f"{where}: segment {ids[wrong[0]]!r} has the {name} {column[wrong[0]]}, expected a "
+                f"finite number ({len(wrong)} labels are like this)"
+            )
+        scale = wanted.scale or (usual if name == "sentiment" else None)
+        if scale is not None:
+            target = Target(name, "regression", *scale)
+            try:
+                check_labels(column, target, ids, where)
+            except DatasetError as e:
+                hint = "" if wanted.scale else "; give --scale LOW HIGH if it has another"
+                raise DatasetError(f"{e}{hint}") from e
+            targets.append(target)
+    return labels, tuple(targets)
+
+
+def published(form: str, name: str) -> list[dict[str, Any]]:
+    """The step that made a modality's columns, in the form of a recipe's: somebody else's."""
+    settings = {"format": form, "name": name}
+    return [{"backend": "published", "settings": settings, "versions": {}, "weights": {}}]

@@ -24,10 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DatasetError
-from rmfn.splits import SPLITS
+from rmfn.splits import ALIASES, SPLITS
 
 KNOWN = ("video", "start", "end", "speaker", "split", "id", "text")
-ALIASES = {"dev": "valid", "val": "valid", "validation": "valid", "training": "train"}
 
 Problem = tuple[int, str]
 """The row in which it is (the header is row 1), and what was expected and found there."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DatasetError
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from rmfn.dataset import Dataset
 
 SPLITS = ("train", "valid", "test")
+ALIASES = {"dev": "valid", "val": "valid", "validation": "valid", "training": "train"}
 
 
 def make_splits(
@@ -92,3 +95,30 @@ def check_splits(dataset: Dataset) -> None:
             f"data set {dataset.name!r}: the splits leak: {'; '.join(problems[:5])}{more}; each "
             "video and speaker must be on one side"
         )
+
+
+def give_splits(path: str | Path, videos: Sequence[str]) -> tuple[str, ...]:
+    """The split of each segment, from a JSON file {"train": [videos], "valid": ..., "test": ...}.
+
+    A video that the file does not name is in none.
+
+    Raises
+    ------
+    DatasetError : the file is no such thing, names a video twice, or none that is here.
+    """
+    try:
+        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        owner: dict[str, str] = {}
+        for split, names in said.items():
+            if ALIASES.get(split, split) not in SPLITS or not isinstance(names, list):
+                raise ValueError(f"expected lists under {', '.join(SPLITS)}, found {split!r}")
+            for name in names:
+                if owner.setdefault(str(name), ALIASES.get(split, split)) != ALIASES.get(
+                    split, split
+                ):
+                    raise ValueError(f"video {name!r} is in {owner[str(name)]} and {split}")
+    except (OSError, ValueError, AttributeError) as e:
+        raise DatasetError(f"{path}: not a file of splits: {e}") from e
+    if not set(videos) & set(owner):
+        raise DatasetError(f"{path}: none of its {len(owner)} videos is in the data set")
+    return tuple(owner.get(video, "") for video in videos)

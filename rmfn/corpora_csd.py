@@ -1,0 +1,420 @@
+"""Computational sequences (``.csd``) of the CMU Multimodal SDK (Zadeh et al. 2018).
+
+An HDF5 file is one sequence::
+
+    <root name>/data/<video>/features     [n, D] numbers, or [n, 1] words
+    <root name>/data/<video>/intervals    [n, 2] seconds, start and end
+    <root name>/metadata/...
+
+A data set is several of them: the words, the labels, whose intervals are the segments, and one or
+more a modality. A name ``<video>[3]`` is a part of a video.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from extractors.types import MODALITIES, Word, WordFeatures, cover_words, join_features
+from pipeline.errors import DatasetError
+from pipeline.sequence import AlignedSequence
+from rmfn.corpora import (
+    PAUSE,
+    USUAL_SCALE,
+    Wanted,
+    check_features,
+    make_labels,
+    name_columns,
+    published,
+)
+from rmfn.dataset import Dataset
+from rmfn.unheld import Unheld, read_unheld, restore
+
+ROLES = ("words", "labels", *MODALITIES)
+SHORTEST = 1e-3  # s; the SDK leaves out shorter words too
+_MOSEI = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
+# How published sequences are called.
+_CALLED = {
+    "labels": r"label|opinion|sentiment|emotion",
+    "acoustic": r"covarep|opensmile|acoustic|audio",
+    "visual": r"facet|openface|visual|vision",
+    "language": r"vector|glove|word2vec|bert|language",
+}
+
+
+@dataclass(frozen=True)
+class CompSequence:
+    """One file.
+
+    Attributes
+    ----------
+    features : {video or part of one: [n, D], or [n] of str}
+    intervals : {the same: float64 [n, 2]}
+    role : what it holds, if an export said so.
+    unheld : what a data set had that these files have no place for, if they were exported.
+    """
+
+    path: Path
+    root: str
+    features: dict[str, NDArray]
+    intervals: dict[str, NDArray[np.float64]]
+    role: str = ""
+    unheld: Unheld | None = None
+
+    @property
+    def holds_words(self) -> bool:
+        return any(values.dtype == object for values in self.features.values())
+
+
+def dataset_from_csd(paths: Sequence[str | Path], wanted: Wanted | None = None) -> Dataset:
+    """Read sequences and align them to the words.
+
+    A word's row is the mean of the frames that overlap it, weighted by how long they do; its
+    coverage is the share of it that they fill with anything finite. A segment takes the words whose
+    midpoints lie in its interval; the SDK's "sp" is a pause.
+
+    Parameters
+    ----------
+    paths : files; what each holds is told by its name, or said before it: ``visual=FILE``.
+
+    Returns
+    -------
+    Segments in the order of the labels' file, ids ``video[n]``, times on the videos' clocks.
+
+    Raises
+    ------
+    DatasetError : a file is none, its arrays do not fit together, it is not clear what it holds,
+        words or labels are missing, values are not finite, a label is off the scale.
+    """
+    wanted = wanted or Wanted()
+    roles = _assign([_split_role(str(path)) for path in paths])
+    for role in ("words", "labels"):
+        if len(roles[role]) != 1:
+            names = ", ".join(each.path.name for each in roles[role]) or "none"
+            raise DatasetError(f"expected one file of {role}, found {names}; write {role}=FILE")
+    words, labels = roles["words"][0], roles["labels"][0]
+    segments = _list_segments(labels)
+    unheld = words.unheld
+    whole = _Timeline(words, keep_pauses=unheld is not None)
+    ids = tuple(segment.id for segment in segments)
+    values = np.concatenate([segment.labels for segment in segments])
+    if unheld is not None:
+        named, targets = unheld.name_labels(values), unheld.targets
+    else:
+        if not wanted.labels and values.shape[1] == len(_MOSEI):
+            wanted = replace(wanted, labels=_MOSEI)
+        named, targets = make_labels(values, wanted, USUAL_SCALE, ids, str(labels.path))
+
+    allow = wanted.allow_missing or unheld is not None
+    tracks = {
+        m: [_Timeline(file, allow_missing=allow) for file in roles[m]]
+        for m in MODALITIES
+        if roles[m]
+    }
+    spoken = [whole.words_of(segment, words.path) for segment in segments]
+    sequences = tuple(
+        AlignedSequence(
+            segment.video,
+            said,
+            {
+                m: join_features([t.average(segment, said) for t in parts])
+                for m, parts in tracks.items()
+            },
+        )
+        for segment, said in zip(segments, spoken, strict=True)
+    )
+    dataset = Dataset(
+        wanted.name or labels.root,
+        ids,
+        tuple(segment.video for segment in segments),
+        ("",) * len(ids),
+        ("",) * len(ids),
+        sequences,
+        named,
+        targets,
+        {m: [published("csd", file.root)[0] for file in roles[m]] for m in tracks},
+        "computational sequences " + ", ".join(file.root for role in ROLES for file in roles[role]),
+    )
+    return dataset if unheld is None else restore(dataset, unheld, str(words.path))
+
+
+def read_csd(path: str | Path) -> CompSequence:
+    """Read one file.
+
+    Raises
+    ------
+    DatasetError : it is no computational sequence; says what, where, expected, found.
+    """
+    path = Path(path)
+    try:
+        with h5py.File(path, "r") as file:
+            return _read(path, file)
+    except OSError as e:
+        raise DatasetError(f"{path}: cannot be read as HDF5: {e}") from e
+
+
+def _read(path: Path, file: h5py.File) -> CompSequence:
+    roots = list(file)
+    if len(roots) != 1 or not isinstance(file[roots[0]], h5py.Group):
+        raise DatasetError(f"{path}: expected one group, the root name; found {_show(roots)}")
+    root = file[roots[0]]
+    if not isinstance(root.get("data"), h5py.Group):
+        raise DatasetError(f"{path}: expected {roots[0]}/data; found {_show(list(root))}")
+    features, intervals = {}, {}
+    for video, entry in root["data"].items():
+        where = f"{path}: {video}"
+        keys = list(entry) if isinstance(entry, h5py.Group) else []
+        if not {"features", "intervals"} <= set(keys):
+            raise DatasetError(f"{where}: expected features and intervals, found {_show(keys)}")
+        times = np.asarray(entry["intervals"][()])
+        if times.dtype.kind not in "fiu" or times.ndim != 2 or times.shape[1] != 2:
+            raise DatasetError(
+                f"{where}: expected intervals [n, 2] of numbers, found {times.dtype} "
+                f"{list(times.shape)}"
+            )
+        times = times.astype(np.float64)
+        if not np.isfinite(times).all() or (times[:, 1] < times[:, 0]).any():
+            raise DatasetError(f"{where}: expected intervals with start <= end, all of them finite")
+        values = np.asarray(entry["features"][()])
+        if values.ndim != 2 or len(values) != len(times):
+            raise DatasetError(
+                f"{where}: expected features [{len(times)}, D] as there are intervals, found "
+                f"{list(values.shape)}"
+            )
+        features[video] = _decode(values, where) if values.dtype.kind in "SUO" else values
+        intervals[video] = times
+    if not features:
+        raise DatasetError(f"{path}: there are no videos in it")
+    if len(sizes := {values.shape[1:] for values in features.values()}) > 1:
+        found = ", ".join(str(list(size)) for size in sorted(sizes))
+        raise DatasetError(f"{path}: expected as many columns everywhere, found {found}")
+    said = root.get("metadata", {})
+    role, unheld = _text(said.get("rmfn role")), read_unheld(_text(said.get("rmfn")))
+    return CompSequence(path, roots[0], features, intervals, role or "", unheld)
+
+
+def _text(entry: Any) -> str | None:
+    if entry is None:
+        return None
+    value = np.asarray(entry[()]).reshape(-1)[0]
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _decode(values: NDArray, where: str) -> NDArray:
+    """Words [n] of str."""
+    if values.shape[1] != 1:
+        raise DatasetError(f"{where}: expected words [n, 1], found {list(values.shape)}")
+    try:
+        texts = [w.decode() if isinstance(w, bytes) else str(w) for w in values[:, 0].tolist()]
+    except UnicodeDecodeError as e:
+        raise DatasetError(f"{where}: its words are not UTF-8: {e}") from e
+    out = np.empty(len(texts), dtype=object)
+    out[:] = texts
+    return out
+
+
+def _show(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "nothing"
+
+
+def _split_role(path: str) -> tuple[str, str]:
+    role, mark, rest = path.partition("=")
+    return (role, rest) if mark and role in ROLES else ("", path)
+
+
+def _assign(named: Sequence[tuple[str, str]]) -> dict[str, list[CompSequence]]:
+    """What each file holds: as said, or as its root is called and what is in it."""
+    roles: dict[str, list[CompSequence]] = {role: [] for role in ROLES}
+    for said, path in named:
+        file = read_csd(path)
+        known = said or file.role or ("words" if file.holds_words else "")
+        found = (
+            [known]
+            if known
+            else [
+                role
+                for role, called in _CALLED.items()
+                if re.search(called, file.root, re.IGNORECASE)
+            ]
+        )
+        if len(found) != 1:
+            raise DatasetError(
+                f"{file.path}: it is not clear what {file.root!r} is; write one of "
+                f"{', '.join(f'{role}=FILE' for role in ROLES)}"
+            )
+        if (found[0] == "words") != file.holds_words:
+            what = "words" if file.holds_words else "numbers"
+            raise DatasetError(f"{file.path}: it was called {found[0]}, but it holds {what}")
+        roles[found[0]].append(file)
+    return roles
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """``key`` is the part of the video it comes from in the labels' file."""
+
+    id: str
+    key: str
+    video: str
+    start: float
+    end: float
+    labels: NDArray[np.float64]
+
+
+def _list_segments(labels: CompSequence) -> list[_Segment]:
+    segments = []
+    for key, times in labels.intervals.items():
+        video = key.split("[")[0]
+        for n, (start, end) in enumerate(times.tolist()):
+            id = key if key != video and len(times) == 1 else f"{key}[{n}]"
+            segments.append(_Segment(id, key, video, start, end, labels.features[key][n : n + 1]))
+    return segments
+
+
+class _Timeline:
+    """A file's rows, by part and by whole video, in order of time."""
+
+    def __init__(self, file: CompSequence, allow_missing: bool = False, keep_pauses: bool = False):
+        self.file = file
+        self.keep_pauses = keep_pauses
+        self.rows: dict[str, tuple[NDArray, NDArray[np.float64]]] = {}
+        videos: dict[str, list[str]] = {}
+        for key, values in file.features.items():
+            if values.dtype != object:
+                values = check_features(values, f"{file.path}: {key}", allow_missing)
+            self.rows[key] = values, file.intervals[key]
+            videos.setdefault(key.split("[")[0], []).append(key)
+        for video, keys in videos.items():
+            if keys != [video]:
+                values = np.concatenate([self.rows[key][0] for key in keys])
+                times = np.concatenate([self.rows[key][1] for key in keys])
+                order = np.argsort(times[:, 0], kind="stable")
+                self.rows.setdefault(video, (values[order], times[order]))
+
+    def find(self, segment: _Segment) -> tuple[NDArray, NDArray[np.float64]] | None:
+        """The part of the same name, else the whole video."""
+        return self.rows.get(segment.key) or self.rows.get(segment.video)
+
+    def words_of(self, segment: _Segment, path: Path) -> tuple[Word, ...]:
+        found = self.find(segment)
+        own_part = segment.key in self.rows and segment.key != segment.video
+        words = []
+        if found is not None:
+            middles = found[1].mean(axis=1)
+            for text, (start, end), middle in zip(*found, middles, strict=True):
+                inside = own_part or segment.start <= middle < segment.end
+                pause = not self.keep_pauses and (text == PAUSE or end - start < SHORTEST)
+                if inside and not pause:
+                    words.append(Word(text, float(start), float(end), score=1.0))
+        if not words and not self.keep_pauses:
+            raise DatasetError(
+                f"{path}: expected words of {segment.video} between {segment.start:.2f} and "
+                f"{segment.end:.2f}, where the labels have the segment {segment.id!r}; found none"
+            )
+        return tuple(words)
+
+    def average(self, segment: _Segment, words: Sequence[Word]) -> WordFeatures:
+        """The mean of what overlaps each word, weighted by the time of overlap."""
+        size = next(iter(self.file.features.values())).shape[1]
+        names = name_columns(self.file.root, size)
+        found = self.find(segment)
+        if found is None:
+            missing = np.full((len(words), size), np.nan, np.float32)
+            return WordFeatures(missing, np.zeros(len(words), np.float32), names)
+        values, times = found
+        if np.array_equal(times, [(word.start, word.end) for word in words]):
+            return cover_words(values, names)  # aligned already
+        return average_overlaps(values, times, words, names)
+
+
+def average_overlaps(
+    values: NDArray[np.float32],
+    times: NDArray[np.float64],
+    words: Sequence[Word],
+    names: tuple[str, ...],
+) -> WordFeatures:
+    """Mean of rows over words, weighted by overlap; NaN is left out column by column.
+
+    Parameters
+    ----------
+    values : [T, D].
+    times : [T, 2], in order of start.
+
+    Returns
+    -------
+    Rows [N, D]; coverage is the share of the word's time in which anything was measured.
+    """
+    out = np.full((len(words), len(names)), np.nan)
+    coverage = np.zeros(len(words))
+    finite = np.isfinite(values)
+    known = np.where(finite, values, 0).astype(np.float64)
+    # Rows may overlap and differ in length: those that start too late are cut off by their starts,
+    # those that end too early by the latest end so far.
+    ends = np.maximum.accumulate(times[:, 1]) if len(times) else times[:, 1]
+    for n, word in enumerate(words):
+        part = slice(
+            np.searchsorted(ends, word.start, side="left"),
+            np.searchsorted(times[:, 0], word.end, side="left"),
+        )
+        start = np.maximum(times[part, 0], word.start)
+        end = np.minimum(times[part, 1], word.end)
+        weights = np.maximum(end - start, 0)
+        points = (times[part, 0] == times[part, 1]) & (start == end)
+        if points.any() and not weights.any():  # moments count where nothing longer does
+            weights, share = points.astype(float), float(points.sum())
+        else:
+            share = word.end - word.start
+        total = weights @ finite[part]  # [D]
+        np.divide(weights @ known[part], total, out=out[n], where=total > 0)
+        coverage[n] = min(weights @ finite[part].any(axis=1) / share, 1.0)
+    return WordFeatures(out.astype(np.float32), coverage.astype(np.float32), names)
+
+
+def write_csd(
+    path: str | Path,
+    root: str,
+    entries: Mapping[str, tuple[NDArray, NDArray[np.float64]]],
+    role: str,
+    unheld: Unheld | None = None,
+) -> None:
+    """Write one file as the SDK does.
+
+    Parameters
+    ----------
+    entries : {video or part of one: (features [n, D], or words [n] of str; intervals [n, 2])}
+    """
+    said = {
+        "root name": root,
+        "computational sequence description": f"{role}, aligned to words",
+        "computational sequence version": "1.0",
+        "dataset name": root,
+        "dataset version": "1.0",
+        "alignment compatible": "True",
+        "creator": "rmfn",
+        "contact": "",
+        "dataset bib citation": "",
+        "featureset bib citation": "",
+        "md5": "None",
+        "uuid": "",
+        "rmfn role": role,
+        **({} if unheld is None else {"rmfn": json.dumps(unheld.record)}),
+    }
+    with h5py.File(path, "w") as file:
+        for key, (values, times) in entries.items():
+            if values.dtype == object:
+                encoded = [text.encode() for text in values]
+                values = np.array(encoded, f"S{max(map(len, encoded), default=1) or 1}")[:, None]
+            group = file.create_group(f"{root}/data/{key}")
+            group.create_dataset("features", data=values)
+            group.create_dataset("intervals", data=times)
+        for name, text in said.items():
+            kind = h5py.string_dtype()
+            file.create_dataset(f"{root}/metadata/{name}", data=[text], dtype=kind)
