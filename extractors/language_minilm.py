@@ -1,6 +1,7 @@
 """Word-in-context vectors from a sentence encoder (all-MiniLM-L6-v2).
 
-Reimers & Gurevych, Sentence-BERT, EMNLP 2019; Wang et al., MiniLM, NeurIPS 2020.
+Reimers & Gurevych, Sentence-BERT, EMNLP 2019; Wang et al., MiniLM, NeurIPS 2020; Hu et al., LoRA,
+ICLR 2022.
 """
 
 from __future__ import annotations
@@ -9,15 +10,19 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.spelling import plain_word
-from extractors.weights import locate_weights
+from extractors.weights import WeightsDamaged, WeightsMissing, locate_weights
 
 SIZE = 384
+FRAME = 3  # pieces that ``frame_pieces`` adds
+ADAPTER = "adapter.safetensors"  # its name in a checkpoint's folder
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class MiniLM:
     path : folder of another encoder with 384 hidden units in the transformers format; None takes
         the one that ships.
     layers : the mean of this many last layers is taken.
+    adapter : a low-rank adaptation: a .safetensors file (``rmfn.adapt`` makes them), or the name of
+        a checkpoint that ships with one; None leaves the encoder as it is.
     threads : CPU threads (utterances are short, more only wait); None leaves torch's setting.
 
     Notes
@@ -43,19 +50,44 @@ class MiniLM:
 
     path: str | None = None
     layers: int = 1
+    adapter: str | None = None
     threads: int | None = field(default=1, compare=False)
 
     @property
     def names(self) -> tuple[str, ...]:
-        return tuple(f"minilm.{i}" for i in range(SIZE))
+        tool = "minilm" if self.adapter is None else "minilm-adapted"
+        return tuple(f"{tool}.{i}" for i in range(SIZE))
 
-    @cached_property
-    def _encoder(self) -> tuple[Any, Any]:
+    def find_weights(self) -> dict[str, Path | None]:
+        """Files of the user's own, or None for the encoder that ships (``Backend.find_weights``).
+
+        Raises
+        ------
+        WeightsMissing : one is not there.
+        """
+        own = None if self.path is None else locate_weights("minilm", self.path)
+        found: dict[str, Path | None] = {"minilm": own}
+        return found if self.adapter is None else found | {"adapter": locate_adapter(self.adapter)}
+
+    def load(self) -> tuple[Any, Any]:
+        """The tokenizer and the model of the transformers library, read anew.
+
+        Raises
+        ------
+        WeightsMissing : a file is not on this machine.
+        """
         folder = locate_weights("minilm", self.path)
         from transformers import AutoModel, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return tokenizer, AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        if self.adapter is not None:
+            _merge(model, locate_adapter(self.adapter))
+        return tokenizer, model
+
+    @cached_property
+    def _encoder(self) -> tuple[Any, Any]:
+        return self.load()
 
     def __call__(self, utterances: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:
         """Encode every utterance.
@@ -81,16 +113,11 @@ class MiniLM:
 
     def _encode(self, tokens: Sequence[str]) -> NDArray[np.float32]:
         rows = np.full((len(tokens), SIZE), np.nan, np.float32)
-        words = [plain_word(token) for token in tokens]
-        spoken = [n for n, word in enumerate(words) if word]
+        tokenizer, model = self._encoder
+        spoken, pieces = split_words(tokenizer, tokens)
         if not spoken:
             return rows
-        tokenizer, model = self._encoder
-        pieces = [
-            tokenizer.encode(words[n], add_special_tokens=False) or [tokenizer.unk_token_id]
-            for n in spoken
-        ]
-        window = model.config.max_position_embeddings - 3  # room for [CLS], full stop and [SEP]
+        window = model.config.max_position_embeddings - FRAME
         for first, last in _windows([len(word) for word in pieces], window):
             rows[spoken[first:last]] = self._encode_window(
                 [word[:window] for word in pieces[first:last]]
@@ -102,14 +129,66 @@ class MiniLM:
         import torch
 
         tokenizer, model = self._encoder
-        inner = [piece for word in pieces for piece in word]
-        stop = tokenizer.convert_tokens_to_ids(".")
-        ids = torch.tensor([[tokenizer.cls_token_id, *inner, stop, tokenizer.sep_token_id]])
+        ids = torch.tensor([frame_pieces(tokenizer, list(itertools.chain(*pieces)))])
         hidden = model(ids, output_hidden_states=True).hidden_states
         states = torch.stack(hidden[-self.layers :]).mean(0)[0, 1:-2].numpy()  # [pieces, 384]
         counts = np.array([len(word) for word in pieces])
         sums = np.add.reduceat(states, np.cumsum(counts) - counts, axis=0)
         return (sums / counts[:, None]).astype(np.float32)
+
+
+def split_words(tokenizer: Any, tokens: Sequence[str]) -> tuple[list[int], list[list[int]]]:
+    """Which tokens are words, and the word pieces of each of these."""
+    words = [plain_word(token) for token in tokens]
+    spoken = [n for n, word in enumerate(words) if word]
+    pieces = [
+        tokenizer.encode(words[n], add_special_tokens=False) or [tokenizer.unk_token_id]
+        for n in spoken
+    ]
+    return spoken, pieces
+
+
+def frame_pieces(tokenizer: Any, pieces: Sequence[int]) -> list[int]:
+    """Pieces as a sentence: [CLS], the pieces, a full stop, [SEP]."""
+    stop = tokenizer.convert_tokens_to_ids(".")
+    return [tokenizer.cls_token_id, *pieces, stop, tokenizer.sep_token_id]
+
+
+def find_shipped(checkpoint: str) -> Path:
+    """The folder of a checkpoint that ships, whether it is there or not."""
+    # Only where the package lies is asked; nothing of it is needed here.
+    return Path(str(files("rmfn"))) / "checkpoints" / checkpoint
+
+
+def locate_adapter(adapter: str) -> Path:
+    """The file of an adaptation, named as ``MiniLM.adapter`` names it.
+
+    Raises
+    ------
+    WeightsMissing : it is not there.
+    """
+    file = Path(adapter).expanduser()
+    if file.suffix != ".safetensors":
+        file = find_shipped(adapter) / ADAPTER
+    if not file.is_file():
+        raise WeightsMissing(f"minilm: no adapter {adapter!r}: no such file: {file}")
+    return file
+
+
+def _merge(model: Any, file: Path) -> None:
+    """Add to each adapted weight the product of its two factors."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        factors = load_file(file)
+        for key in factors:
+            layer, _, factor = key.rpartition(".")
+            if factor == "up":
+                weight = model.get_submodule(layer).weight
+                weight.data += factors[key] @ factors[f"{layer}.down"]
+    except (SafetensorError, KeyError, AttributeError, RuntimeError) as e:
+        raise WeightsDamaged(f"{file} is no adapter of this encoder: {e}") from e
 
 
 def _windows(lengths: Sequence[int], limit: int) -> list[tuple[int, int]]:

@@ -66,10 +66,10 @@ class Recipe:
         described: dict[str, Any] = {"name": self.name}
         for step in STEPS:
             if step in self.settings:
-                described[step] = _describe(step, self.settings[step], getattr(self, step))
+                described[step] = describe_backend(step, self.settings[step], getattr(self, step))
         for step in MANY:
             pairs = zip(self.settings.get(step, []), getattr(self, step), strict=True)
-            described[step] = [_describe(step, table, backend) for table, backend in pairs]
+            described[step] = [describe_backend(step, table, backend) for table, backend in pairs]
         return described
 
     def key(self, *steps: str) -> str:
@@ -153,7 +153,7 @@ def _refuse_unknown(found: Any, known: Any, source: str, what: str) -> None:
             raise RecipeError(f"{source}: unknown {what}: {key!r}; {hint}")
 
 
-def _describe(step: str, table: Any, backend: Any) -> dict[str, Any]:
+def describe_backend(step: str, table: Any, backend: Any) -> dict[str, Any]:
     line = BACKENDS[step][table["backend"]]
     # Defaults are written out, so that a changed default is a changed recipe.
     settings = {
@@ -216,8 +216,17 @@ def _require_backend(
             f"the model {model!r} was trained with {made['backend']!r} for {step}, "
             f"the recipe has {names}"
         )
+
+    def differ(backend: dict[str, Any]) -> int:
+        return sum(
+            made[part].get(key) != backend[part].get(key)
+            for part in ("settings", "weights")
+            for key in {*made[part], *backend[part]}
+        )
+
+    closest = min(same, key=differ)  # the same tool may be there twice, set otherwise
     for part in ("settings", "weights"):
-        wanted, got = made[part], same[0][part]
+        wanted, got = made[part], closest[part]
         for key in sorted({*wanted, *got}):
             if wanted.get(key) != got.get(key):
                 raise RecipeMismatch(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -107,7 +108,11 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    manifest: Manifest, ensemble: Ensemble, folder: str | Path, card: str = ""
+    manifest: Manifest,
+    ensemble: Ensemble,
+    folder: str | Path,
+    card: str = "",
+    beside: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write a checkpoint; a checkpoint that was there is replaced, anything else is left alone.
 
@@ -116,6 +121,7 @@ def save_checkpoint(
     Parameters
     ----------
     card : the model card, Markdown.
+    beside : further files, {name: content}.
 
     Returns
     -------
@@ -136,6 +142,8 @@ def save_checkpoint(
         text = json.dumps(_finite(asdict(manifest)), indent=1, ensure_ascii=False)
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
         (fresh / CARD).write_text(card, encoding="utf-8")
+        for name, content in (beside or {}).items():
+            (fresh / name).write_bytes(content)
         fresh.chmod(0o755)
         if (folder / RUN).is_dir():
             shutil.copytree(folder / RUN, fresh / RUN, ignore=shutil.ignore_patterns(STATE))

@@ -51,6 +51,24 @@ def make_timed_dataset(
     )
 
 
+def find_word_steps(provenance: dict[str, Any]) -> dict[str, Any]:
+    """Of a recipe, the steps that words and their times are enough for, to make data to learn from.
+
+    Encoders adapted to labels are left out: they may have learned these very labels, and whatever
+    is measured with them afterwards would be too good.
+
+    Parameters
+    ----------
+    provenance : ``Recipe.provenance``.
+    """
+    steps = {step: provenance[step] for step in ("language", "timing") if provenance.get(step)}
+    if "language" in steps:
+        steps["language"] = [
+            made for made in steps["language"] if made["settings"].get("adapter") is None
+        ]
+    return steps
+
+
 def load_word_backends(features: dict[str, Any]) -> tuple[list[Any], Any]:
     """The language backends and the timing backend that made a checkpoint's columns.
 

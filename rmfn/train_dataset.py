@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from extractors.language_minilm import ADAPTER, MiniLM
 from pipeline.errors import DatasetError
+from rmfn.adapt import Adapter, AdaptSettings, adapt, describe_encoder, pack_adapter
 from rmfn.baselines import MODELS, build
 from rmfn.card import write_card
 from rmfn.checkpoint import Manifest, refuse_foreign, save_checkpoint
@@ -60,6 +62,8 @@ class Plan:
     rotate : False: all models learn from the split "train" and stop on "valid". True: each learns
         from all of train and valid (and what has no split) but some videos, others for each, on
         which it stops.
+    adapt : the language columns are those of a sentence encoder that learns the targets too
+        (``rmfn.adapt``), from no segment but those that the models learn from.
     folds : of a cross-validation by speaker or video over train and valid; 0 = none. With it the
         intervals are of its predictions, without it of the validation sets'.
     coverage : of the prediction intervals.
@@ -75,6 +79,7 @@ class Plan:
     settings: TrainSettings = field(default_factory=TrainSettings)
     seeds: tuple[int, ...] = (0, 1, 2)
     rotate: bool = False
+    adapt: AdaptSettings | None = None
     folds: int = 0
     coverage: float = 0.8
     split_seed: int = 0
@@ -146,19 +151,21 @@ def train_dataset(
         unseen = runs.mean(0)
     if learned == "all" and scored:
         parts = _rotate(job, job.train)
-        ensemble = _fit(job, parts, progress, run, "train")
+        seen, _ = _adapt(job, job.train)
+        ensemble = _fit(seen, parts, progress, run, "train")
         how = "trained on the split train alone, scored on valid"
-        metrics["valid"] = _report(job, how, ensemble, job.valid, job.train)
+        metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
     if learned == "all":
         parts = _rotate(job, job.learned)
     else:
         parts = [(job.train, job.valid)] * len(plan.seeds)
-    ensemble = _fit(job, parts, progress, run, learned)
+    seen, adapter = _adapt(job, job.learned if learned == "all" else job.train)
+    ensemble = _fit(seen, parts, progress, run, learned)
     if learned == "train":
         how = "trained on the split train, stopped and scored on valid"
-        metrics["valid"] = _report(job, how, ensemble, job.valid, job.train)
+        metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
     if not plan.folds:
-        unseen = _predict_held_out(job, ensemble, parts)
+        unseen = _predict_held_out(seen, ensemble, parts)
     conformal = calibrate(unseen, job.labels, job.groups, job.targets, plan.coverage)
     manifest = Manifest(
         name=name or Path(out).name,
@@ -179,7 +186,12 @@ def train_dataset(
         metrics=metrics,
         versions=_versions(),
     )
-    manifest = save_checkpoint(manifest, ensemble, out, write_card(manifest, card))
+    beside = {}
+    if adapter is not None:
+        beside[ADAPTER] = pack_adapter(adapter)
+        made = describe_encoder(beside[ADAPTER], out)
+        manifest = replace(manifest, features={**manifest.features, "language": [made]})
+    manifest = save_checkpoint(manifest, ensemble, out, write_card(manifest, card), beside)
     run.finish()
     return manifest
 
@@ -296,6 +308,13 @@ def _prepare(dataset: Dataset, plan: Plan) -> _Job:
 
 def _choose_columns(dataset: Dataset, plan: Plan) -> dict[str, tuple[str, ...]]:
     columns = dataset.columns
+    if plan.adapt is not None:
+        if plan.rotate and not plan.folds:
+            raise DatasetError(
+                "an adapted encoder has seen what the models stop on; it needs folds to set the "
+                "intervals by"
+            )
+        columns = {**columns, "language": MiniLM(adapter=ADAPTER).names}
     for modality in plan.modalities:
         if modality not in columns:
             raise DatasetError(
@@ -370,6 +389,16 @@ def _fit(
     return ensemble
 
 
+def _adapt(job: _Job, learned: list[int]) -> tuple[_Job, Adapter | None]:
+    """The job with the language columns of an encoder that learned from these rows alone."""
+    if job.plan.adapt is None:
+        return job, None
+    sequences, adapter = adapt(
+        job.dataset.sequences, job.labels, learned, job.targets, job.plan.adapt
+    )
+    return replace(job, dataset=replace(job.dataset, sequences=tuple(sequences))), adapter
+
+
 def _rotate(job: _Job, rows: list[int]) -> list[tuple[list[int], list[int]]]:
     """For each seed the rows it learns from, and those of other videos on which it stops."""
     parts = []
@@ -399,12 +428,13 @@ def _cross_validate(job: _Job, progress: _Counter, run: Run | None = None) -> ND
         def report(place: int, epoch: Epoch, fold: int = fold) -> None:
             progress(fold * seeds + place, epoch)
 
+        seen, _ = _adapt(job, rest)
         ensemble = fit_ensemble(
             _make_network(job),
             job.targets,
             job.plan.settings,
             job.columns,
-            job.dataset.sequences,
+            seen.dataset.sequences,
             job.labels,
             _rotate(job, rest),
             job.plan.seeds,
@@ -413,7 +443,7 @@ def _cross_validate(job: _Job, progress: _Counter, run: Run | None = None) -> ND
             run,
             f"fold{fold}",
         )
-        out[:, test] = ensemble.predict_each([job.dataset.sequences[n] for n in test]).numpy()
+        out[:, test] = ensemble.predict_each([seen.dataset.sequences[n] for n in test]).numpy()
     progress.advance()
     return keep_on_scale(out, job.targets)
 

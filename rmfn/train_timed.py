@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.recipe import load_recipe
+from rmfn.adapt import AdaptSettings
 from rmfn.checkpoint import Manifest, refuse_foreign
 from rmfn.dataset import Dataset
-from rmfn.timed import SENTIMENT, make_timed_dataset
+from rmfn.timed import SENTIMENT, find_word_steps, make_timed_dataset
 from rmfn.train import TrainSettings
 from rmfn.train_dataset import OnProgress, Plan, cross_validate_dataset, train_dataset
 
@@ -21,9 +22,10 @@ PLAN = Plan(
         "dropout": 0.5,
         "input_dropout": 0.5,
     },
-    settings=TrainSettings(epochs=16, patience=4, batch=64, lr=2e-3, weight_decay=0.1),
+    settings=TrainSettings(epochs=6, patience=4, batch=64, lr=2e-3, weight_decay=0.1),
     seeds=(0, 1, 2, 3, 4),
     rotate=True,
+    adapt=AdaptSettings(),
     folds=5,
 )
 
@@ -75,5 +77,5 @@ def cross_validate_timed(
 def open_timed(timed: str | Path, plan: Plan = PLAN, recipe: str = "embedded") -> Dataset:
     """The data set that `train_timed` trains on."""
     provenance = load_recipe(recipe).provenance
-    features = {step: provenance[step] for step in ("language", "timing")}
+    features = find_word_steps(provenance)
     return make_timed_dataset(timed, features, plan.targets[0], without="test")
