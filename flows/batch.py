@@ -12,6 +12,8 @@ from pipeline.process import Progress, ignore_progress, process_clip
 from pipeline.recipe import Recipe
 from pipeline.store import Store
 
+BESIDE = (".csv", ".json", ".md", ".py", ".srt", ".txt", ".vtt")
+
 
 def extract_clips(
     paths: Iterable[Path], recipe: Recipe, store: Store, progress: Progress = ignore_progress
@@ -51,7 +53,9 @@ def extract_clips(
 
 
 def list_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as the files below them, sorted; hidden ones are passed over.
+    """Files as they are, folders as the files below them, sorted.
+
+    In folders, hidden files are passed over, and texts and tables that lie beside videos.
 
     Raises
     ------
@@ -64,6 +68,7 @@ def list_files(paths: Iterable[str | Path]) -> list[Path]:
                 entry
                 for entry in path.rglob("*")
                 if entry.is_file()
+                and entry.suffix.lower() not in BESIDE
                 and not any(part.startswith(".") for part in entry.relative_to(path).parts)
             )
         elif path.exists():

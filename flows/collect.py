@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rmfn.train_dataset import OnProgress, Plan
 
 LABELS = "labels.csv"
-BESIDE = (".csv", ".json", ".md", ".srt", ".txt", ".vtt")  # lie beside videos, and are none
 
 
 @dataclass(frozen=True)
@@ -59,8 +58,6 @@ def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Label
     wanted = {row.video for row in read.rows}
     found: dict[str, Path] = {}
     for path in list_files([videos]):
-        if path.suffix.lower() in BESIDE:
-            continue
         below = path.name if path == Path(videos) else str(path.relative_to(videos))
         for name in wanted & {path.name, path.stem, below, str(path)}:
             if found.setdefault(name, path) != path:
@@ -146,9 +143,9 @@ def retrain_model(
 
 
 def open_data(
-    data: str | None,
-    store: str | None,
-    labels: str | None,
+    data: str | None = None,
+    store: str | None = None,
+    labels: str | None = None,
     timed: str | None = None,
     columns: Sequence[str] | None = None,
 ) -> Dataset:

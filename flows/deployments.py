@@ -89,7 +89,10 @@ async def list_deployments() -> list[RunnerDeployment]:
     """All that is served, ready to be registered."""
     from prefect.types.entrypoint import EntrypointType
 
+    from flows.extract import extract_dataset
     from flows.predict import predict_video
+    from flows.retrain import retrain
+    from flows.train import train_model
 
     # Found by module path, a flow runs in the folder in which `rmfn serve` was started.
     return [
@@ -98,7 +101,7 @@ async def list_deployments() -> list[RunnerDeployment]:
             entrypoint_type=EntrypointType.MODULE_PATH,
             description=flow.description,
         )
-        for flow in (predict_video,)
+        for flow in (predict_video, extract_dataset, train_model, retrain)
     ]
 
 

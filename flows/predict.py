@@ -39,7 +39,8 @@ def is_news(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR or not isinstance(error, USER_ERRORS)
 
 
-logging.getLogger("prefect.flow_runs").addFilter(is_news)
+for runs in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(runs).addFilter(is_news)
 
 # `--param path=2018` arrives as a number. The schema lets it pass, so that the flow itself can say
 # what to do about it.
@@ -169,14 +170,14 @@ def check_text(name: str, value: Any) -> str:
     )
 
 
-def check_path(path: Any) -> Path:
-    """The clip's absolute path.
+def check_path(path: Any, name: str = "path") -> Path:
+    """The absolute path of a file or folder that a parameter names.
 
     Raises
     ------
     ValueError : it is no text, or there is no such file; names the absolute path looked for.
     """
-    given = Path(check_text("path", path)).expanduser()
+    given = Path(check_text(name, path)).expanduser()
     if given.exists() or given.is_absolute():
         return given.absolute()
     raise ValueError(

@@ -53,6 +53,16 @@ class Rule:
     draws: int = 2000
     coverage: float = 0.95
 
+    def __post_init__(self) -> None:
+        if self.accept not in ("better", "not-worse"):
+            raise ValueError(
+                f"a candidate is accepted if 'better' or 'not-worse', got {self.accept!r}"
+            )
+        if self.margin is not None and not (
+            isinstance(self.margin, int | float) and self.margin > 0
+        ):
+            raise ValueError(f"the margin must be a number above 0, got {self.margin!r}")
+
 
 @dataclass(frozen=True)
 class Comparison:

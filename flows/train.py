@@ -1,0 +1,116 @@
+"""The flow ``train-model``: from a data set, or a store with labels, to a checkpoint folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+
+from flows.collect import choose_labels, open_data
+from flows.extract import explain
+from flows.predict import USER_ERRORS, TypedText, check_path, check_text
+from flows.records import to_json
+
+
+@task(name="train", cache_policy=NO_CACHE, persist_result=False)
+def train(
+    out: str,
+    sources: dict[str, str],
+    targets: list[str],
+    plan: str | None,
+    model_kind: str | None,
+) -> dict[str, Any]:
+    """Train into ``out``, or go on with what lies unfinished there. Returns what was measured."""
+    from rmfn.card import describe
+    from rmfn.plans import load_plan
+    from rmfn.train_dataset import Plan, train_dataset
+
+    made = load_plan(plan) if plan else Plan()
+    dataset = open_data(**sources, columns=[name.split(":")[0] for name in targets])
+    made = replace(
+        made,
+        targets=choose_labels(dataset, targets, made.targets),
+        model=model_kind or made.model,
+    )
+    manifest = train_dataset(dataset, made, out, log_progress(), resume=True)
+    create_markdown_artifact(
+        key="train-model-metrics",
+        markdown=f"# {manifest.name}\n\nTrained on {manifest.trained_on}.\n\n{describe(manifest)}",
+        description=f"What was measured of {out}",
+    )
+    return json.loads(to_json(manifest.metrics))
+
+
+@flow(
+    name="train-model",
+    validate_parameters=False,
+    persist_result=True,
+    result_serializer="json",
+)
+def train_model(
+    out: TypedText,
+    data: TypedText | None = None,
+    store: TypedText | None = None,
+    labels: TypedText | None = None,
+    target: TypedText | list[str] | None = None,
+    plan: TypedText | None = None,
+    model_kind: TypedText | None = None,
+) -> Any:
+    """Train a model on labelled segments; a run that was killed goes on where it stopped.
+
+    Parameters
+    ----------
+    out : the model's folder.
+    data : a data set, such as ``rmfn import`` makes; or, in its place,
+    store, labels : the features of ``rmfn extract`` (or ``extract-dataset``) and a labels.csv.
+    target : the label to learn, or a list of them; by default the only one there is. Its kind or
+        scale may follow: ``mood:-3:3``, ``happy:binary``, ``tone:classes``.
+    plan : a file of settings, such as ``rmfn tune`` writes.
+    model_kind : rmfn (the default), rmfn-r1 to rmfn-r4, rmfn-no-mfp, rmfn-no-highlight, marn, mfn
+        or ef-lstm.
+
+    Returns
+    -------
+    {"model": its folder, "metrics": {where: {label: metrics}}}, which the artifact
+    ``train-model-metrics`` shows.
+    """
+    try:
+        sources = {
+            name: str(check_path(value, name))
+            for name, value in {"data": data, "store": store, "labels": labels}.items()
+            if value not in (None, "")
+        }
+        named = read_texts("target", target)
+        file = str(check_path(plan, "plan")) if plan else None
+        kind = check_text("model_kind", model_kind) if model_kind else None
+        folder = str(Path(check_text("out", out)).expanduser().absolute())
+        return {"model": folder, "metrics": train(folder, sources, named, file, kind)}
+    except USER_ERRORS as error:
+        return explain(error)
+
+
+def read_texts(name: str, value: Any) -> list[str]:
+    """A parameter that is a text, a list of them, or nothing."""
+    if value in (None, ""):
+        return []
+    return [check_text(name, each) for each in (value if isinstance(value, list) else [value])]
+
+
+def log_progress() -> Callable[[Any], None]:
+    """A line in the run's log at the first epoch of every training, and after each tenth."""
+    logger = get_run_logger()
+
+    def told(now: Any) -> None:
+        if now.epoch.number == 1 or now.epoch.number % 10 == 0:
+            logger.info(
+                "%s, training %d of %d: epoch %d, validation loss %.3f",
+                *(now.what, now.run + 1, now.runs, now.epoch.number, now.epoch.valid_loss),
+            )
+
+    return told
