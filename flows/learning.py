@@ -10,6 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+# Flags of the same name as a field of rmfn.train.TrainSettings
+SETTINGS = (
+    *("epochs", "patience", "batch", "lr", "weight_decay", "schedule"),
+    *("modality_dropout", "precision", "device"),
+)
+
 TRAIN_TEXT = """\
 examples:
   rmfn extract videos/ --store features            first, the features of your videos
@@ -50,6 +56,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     train.add_argument(
         "--target",
         action="append",
+        default=[],
         metavar="LABEL",
         help="label column to learn; may be given several times. Its kind or scale may follow: "
         "sentiment:-3:3, happy:binary, mood:classes (default: the only column there is)",
@@ -167,6 +174,7 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from flows.collect import open_data
     from rmfn.checkpoint import refuse_foreign
     from rmfn.train_dataset import cross_validate_dataset, train_dataset
 
@@ -176,7 +184,8 @@ def _train(options: argparse.Namespace) -> int:
     if not options.cross_validate:
         refuse_foreign(options.out)  # now, not after the data are read
     with _show_trainings() as on_progress:
-        dataset = _open_training_data(options)
+        columns = [target.split(":")[0] for target in options.target]
+        dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
         plan = _make_plan(options, dataset)
         if options.cross_validate:
             report = {"cross-validation": cross_validate_dataset(dataset, plan, on_progress)}
@@ -198,45 +207,17 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _open_training_data(options: argparse.Namespace) -> Any:
-    if options.timed:
-        from rmfn.train_timed import open_timed
-
-        if options.target:
-            raise ValueError("--timed has one label, sentiment from -3 to 3; leave --target out")
-        return open_timed(options.timed)
-    return _open_data(options, [target.split(":")[0] for target in options.target or ()])
-
-
-def _open_data(options: argparse.Namespace, columns: Sequence[str]) -> Any:
-    """The data set of --data, or of --store with --labels."""
-    if options.data:
-        from rmfn.dataset import load_dataset
-
-        return load_dataset(options.data)
-    from rmfn.own_videos import dataset_from_store
-
-    if not options.labels:
-        raise ValueError("--store needs --labels FILE.csv")
-    return dataset_from_store(options.store, options.labels, columns=columns or None)
-
-
 def _make_plan(options: argparse.Namespace, dataset: Any) -> Any:
     """The plan of the file or the usual one, with what the flags say otherwise."""
-    from rmfn.dataset import find_targets
+    from flows.collect import choose_labels
     from rmfn.plans import load_plan
     from rmfn.train_dataset import Plan
     from rmfn.train_timed import PLAN
 
     plan = load_plan(options.plan) if options.plan else PLAN if options.timed else Plan()
-    names = options.target or ([] if plan.targets else list(dataset.labels))
-    if not options.target and len(names) > 1:
-        raise ValueError(f"say what to learn: --target with one or more of {', '.join(names)}")
-    names_of = {"epochs", "patience", "batch", "lr", "weight_decay", "schedule", "device"}
-    names_of |= {"modality_dropout", "precision"}
-    settings = {name: getattr(options, name) for name in names_of}
+    settings = {name: getattr(options, name) for name in SETTINGS}
     changes = {
-        "targets": find_targets(dataset, names) if names else None,
+        "targets": choose_labels(dataset, options.target, plan.targets),
         "model": options.model_kind,
         "modalities": tuple(options.modalities or ()),
         "seeds": tuple(options.seeds or ()),
@@ -278,6 +259,7 @@ def _read_value(text: str) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from flows.collect import open_data
     from flows.display import results, show_table, show_warnings
     from flows.records import to_json, write_json
     from flows.run import find_model
@@ -293,7 +275,8 @@ def _evaluate(options: argparse.Namespace) -> int:
 
         dataset = make_timed_dataset(options.timed, manifest.features, manifest.labels[0])
     else:
-        dataset = _open_data(options, [target.name for target in manifest.labels])
+        columns = [target.name for target in manifest.labels]
+        dataset = open_data(options.data, options.store, options.labels, columns=columns)
     report = evaluate_dataset(
         predictor, dataset, options.split, against=against, ablate=options.ablate
     )
