@@ -198,7 +198,7 @@ def _compare(
             continue
         given = ~np.isnan(labels[:, n])
         y = labels[given, n]
-        rows = np.flatnonzero(given).tolist()
+        rows = np.flatnonzero(given)
         report[target.name]["against"] = {
             "model": theirs.manifest.name,
             "metrics": score_target(right[given][:, place], y, target),
@@ -206,7 +206,7 @@ def _compare(
                 left[given][:, part],
                 right[given][:, place],
                 y,
-                [dataset.videos[row] for row in rows],
+                [dataset.videos[row] for row in rows.tolist()],
                 partial(score_target, target=target),
                 draws or 1000,
             ),

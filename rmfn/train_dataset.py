@@ -36,7 +36,7 @@ from rmfn.tasks import (
     read_labels,
     score_constants,
 )
-from rmfn.train import Ensemble, Epoch, Network, TrainSettings, fit_ensemble
+from rmfn.train import Ensemble, Epoch, Network, TrainSettings, find_device, fit_ensemble
 
 VALIDATION_PARTS = 6  # one part in so many of the videos says when to stop
 SHARES = (0.7, 0.15, 0.15)  # train, valid and test of splits that are made here
@@ -301,8 +301,10 @@ def _prepare(dataset: Dataset, plan: Plan) -> _Job:
         {"test": sorted({dataset.videos[n] for n in dataset.of_split("test")})},
         hashed,
     )
+    # A device or a setting that there is not is told before any work.
+    find_device(plan.settings.device)
     with torch.random.fork_rng(devices=[]):
-        _make_network(job)()  # a setting that the model does not have is told before any work
+        _make_network(job)()
     return job
 
 
