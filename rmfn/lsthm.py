@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence
 
 
 @dataclass(frozen=True)
@@ -50,24 +50,27 @@ def pack(features: dict[str, Tensor], lengths: Tensor, modalities: Iterable[str]
 
     Raises
     ------
-    ValueError : a sequence has no words.
+    ValueError : a sequence has no words, or more than its features.
     """
+    lengths = lengths.cpu()
+    N = int(lengths.max())
     if lengths.min() < 1:
         raise ValueError("every sequence needs at least one word")
-    lengths = lengths.cpu()
-    packed = {
-        m: pack_padded_sequence(features[m], lengths, batch_first=True, enforce_sorted=False)
-        for m in modalities
-    }
-    some = next(iter(packed.values()))
-    assert some.sorted_indices is not None
-    assert some.unsorted_indices is not None
-    return Packed(
-        {m: sequence.data for m, sequence in packed.items()},
-        some.batch_sizes.tolist(),
-        some.sorted_indices,
-        some.unsorted_indices,
-    )
+    order = torch.argsort(lengths, descending=True, stable=True)
+    step = torch.arange(N)[:, None]
+    runs = lengths[order] > step  # [N, B]
+    rows = {}
+    for m in modalities:
+        x = features[m]
+        if len(x) != len(lengths) or x.shape[1] < N:
+            raise ValueError(
+                f"{len(lengths)} sequences of up to {N} words do not fit {m} features "
+                f"of shape {tuple(x.shape)}"
+            )
+        words = (order * x.shape[1] + step)[runs].to(x.device)
+        rows[m] = x.flatten(0, 1).index_select(0, words)
+    device = next(iter(rows.values())).device
+    return Packed(rows, runs.sum(1).tolist(), order.to(device), torch.argsort(order).to(device))
 
 
 def make_lsthm(
@@ -82,9 +85,17 @@ def make_lsthm(
     return W, U, V
 
 
-def project_words(W: nn.ModuleDict, rows: dict[str, Tensor]) -> Tensor:
-    """The x part of all gates of all words at once, gate-major over all modalities: [P, 4H]."""
-    gates = [W[m](rows[m]).unflatten(1, (4, -1)) for m in rows]
+def project_words(
+    W: nn.ModuleDict, rows: dict[str, Tensor], scale: Callable[[Tensor], Tensor] = lambda w: w
+) -> Tensor:
+    """The x part of all gates of all words at once, gate-major over all modalities: [P, 4H].
+
+    ``scale`` is applied to the weights and biases first.
+    """
+    gates = []
+    for m, x in rows.items():
+        weight, bias = W[m].get_parameter("weight"), W[m].get_parameter("bias")
+        gates.append(F.linear(x, scale(weight), scale(bias)).unflatten(1, (4, -1)))
     return torch.cat(gates, dim=2).flatten(1)
 
 

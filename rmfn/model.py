@@ -16,13 +16,14 @@ of the whole batch without padding. Gates always lie in the order f, i, o, c̄.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from rmfn.lsthm import (
+    Packed,
     join_recurrence,
     lstm_cell,
     make_head,
@@ -33,6 +34,8 @@ from rmfn.lsthm import (
     square,
     unroll,
 )
+from rmfn.packed import double, run_packed
+from rmfn.packed_forward import ABSENT, Weights
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,7 @@ class RMFN(nn.Module):
             self.fusion = MultistageFusion(config, H)
         self.head = make_head(H + Z, config.head, config.outputs, config.dropout)
         self.input_dropout = nn.Dropout(config.input_dropout)
+        self.stages = config.stages if config.multistage else 0
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Predict.
@@ -143,7 +147,12 @@ class RMFN(nn.Module):
         -------
         [B, outputs]
         """
-        return self._run(features, lengths)[0]
+        words = self._read(features, lengths)
+        if not self._packs():
+            return self._run(words)[0]
+        x = project_words(self.W, words.rows, double)
+        ended = run_packed(x, words.sizes, self.stages, self._weights())
+        return self.head(ended[words.back])
 
     @torch.no_grad()
     def explain(self, features: dict[str, Tensor], lengths: Tensor) -> Explanation:
@@ -155,21 +164,36 @@ class RMFN(nn.Module):
         """
         if not (self.config.multistage and self.config.highlight):
             raise ValueError("this model has no HIGHLIGHT, hence no attention to show")
-        steps, order = self._run(features, lengths)[1:]
+        words = self._read(features, lengths)
+        steps = self._run(words)[1]
         attention = steps[0].new_zeros(len(lengths), len(steps), *steps[0].shape[1:])
         for t, a in enumerate(steps):  # a: [b, K, H] of the b longest
-            attention[order[: len(a)], t] = a
+            attention[words.order[: len(a)], t] = a
         return Explanation(attention, self.parts)
 
-    def _run(
-        self, features: dict[str, Tensor], lengths: Tensor
-    ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """Predictions [B, outputs], the attention [b, K, H] of every step, and the row order."""
+    def _read(self, features: dict[str, Tensor], lengths: Tensor) -> Packed:
         words = pack(features, lengths, self.config.inputs)
-        rows = {m: self.input_dropout(x) for m, x in words.rows.items()}
-        x = project_words(self.W, rows)  # [P, 4H]
-        R = join_recurrence(self.U, self.V, self.parts)  # [H+Z, 4H]
+        return replace(words, rows={m: self.input_dropout(x) for m, x in words.rows.items()})
 
+    def _packs(self) -> bool:
+        """Whether ``rmfn.packed`` can run this model here."""
+        config = self.config
+        return not (
+            config.map_hidden
+            or config.summarize_hidden
+            or config.fuse_start == "project"
+            or torch.is_autocast_enabled(next(self.head.parameters()).device.type)
+        )
+
+    def _weights(self) -> Weights:
+        """The recurrence's weights as ``rmfn.packed`` reads them."""
+        R = double(join_recurrence(self.U, self.V, self.parts).T).T
+        if self.config.multistage:
+            return self.fusion.weights()._replace(R=R)
+        return Weights(R)
+
+    def _run(self, words: Packed) -> tuple[Tensor, list[Tensor]]:
+        """The plain loop: predictions [B, outputs] and the attention [b, K, H] of every step."""
         steps: list[Tensor] = []
 
         def fuse(h: Tensor) -> Tensor:
@@ -177,8 +201,10 @@ class RMFN(nn.Module):
             steps.append(attention)
             return z
 
+        x = project_words(self.W, words.rows)
+        R = join_recurrence(self.U, self.V, self.parts)
         ended = unroll(x, words.sizes, R, fuse if self.config.multistage else None)
-        return self.head(ended[words.back]), steps, words.order
+        return self.head(ended[words.back]), steps
 
 
 class MultistageFusion(nn.Module):
@@ -243,15 +269,50 @@ class MultistageFusion(nn.Module):
         read = torch.cat(stages, dim=1) if config.summarize == "all" else s
         return self.summarize(read), attention.transpose(0, 1)
 
+    def weights(self) -> Weights:
+        """As ``rmfn.packed`` reads them; R is empty."""
+        config = self.config
+        assert isinstance(self.summarize, nn.Linear)
+        scale = self.fuse.in_features if config.attention_scale == "mean1" else 1
+        weights = Weights(
+            fuse=double(self.fuse.weight).T,
+            fuse_bias=double(self.fuse.bias),
+            fuse_U=double(self.fuse_U).T,
+            c0=2 * self.c0,
+            summarize=self.summarize.weight.T,
+            summarize_bias=self.summarize.bias,
+        )
+        if not config.highlight:
+            return weights
+        assert isinstance(self.map, nn.Linear)
+        # f, i, o, c̄ of stage 1 are the same for all rows: its cell is affine in M(h_t).
+        f, i, o, g = self._first_gates().chunk(4)
+        keep = 2 * torch.sigmoid(f)
+        gain = ABSENT
+        if config.attention_gain == "learned":
+            gain = self.gain.reshape(1)
+        elif config.attention_gain != 1:
+            gain = f.new_tensor([config.attention_gain])
+        return weights._replace(
+            map=(keep[:, None] * self.map.weight).T,
+            map_bias=keep * self.map.bias + 2 * torch.sigmoid(i) * torch.tanh(g),
+            o1=torch.sigmoid(o),
+            gain=gain,
+            highlight=double(self.highlight.weight).T,
+            highlight_bias=double(self.highlight.bias),
+            fuse=scale * weights.fuse,
+        )
+
+    def _first_gates(self) -> Tensor:
+        """HIGHLIGHT's gates at stage 1 [4H]: a^0 and h^0 are the same for every row."""
+        if self.config.highlight_start == "zero":
+            return self.highlight.bias
+        return self.highlight.bias + self.highlight.weight[:, : len(self.a0)] @ self.a0
+
     def _highlight(self, h: Tensor) -> list[Tensor]:
         """The attention of every stage, K times [B, H]."""
-        H = h.shape[1]
         gain = self.gain if self.config.attention_gain == "learned" else self.config.attention_gain
-        # a^0 and h^0 are the same for every row, and so are stage 1's gates: no product is needed.
-        gates = self.highlight.bias
-        if self.config.highlight_start == "learned":
-            gates = gates + self.highlight.weight[:, :H] @ self.a0
-        state, c = lstm_cell(gates, self.map(h))
+        state, c = lstm_cell(self._first_gates(), self.map(h))
         attention = [torch.softmax(gain * state, dim=1)]
         for _ in range(1, self.config.stages):
             state, c = lstm_cell(self.highlight(torch.cat([attention[-1], state], dim=1)), c)
