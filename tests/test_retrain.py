@@ -1,0 +1,302 @@
+"""Versions of a model: judged on segments that none learns from, taken only if better, all kept."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rmfn.retrain
+from pipeline.errors import DatasetError, RecipeMismatch
+from rmfn.dataset import Target, load_dataset, save_dataset
+from rmfn.predict import Predictor
+from rmfn.registry import Registry
+from rmfn.retrain import (
+    Comparison,
+    Rule,
+    compare_errors,
+    decide,
+    describe_decision,
+    measure_errors,
+    merge_datasets,
+    name_by_content,
+    retrain,
+)
+from tests.planted import PLAN, make_planted
+
+FAST = replace(PLAN, settings=replace(PLAN.settings, epochs=1))
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return Registry(tmp_path / "models" / "mood")
+
+
+def read(registry: Registry, version: str) -> dict:
+    return json.loads((registry.folder / version / "decision.json").read_text())
+
+
+def test_a_better_candidate_is_taken_and_the_former_is_kept(registry):
+    first = retrain(registry, make_planted(40, 1, splits=False), FAST)
+    assert first["promoted"]
+    assert "nothing to compare it with" in first["why"]
+    assert registry.current() == registry.folder / "v1"
+    before = (registry.folder / "v1" / "weights.safetensors").read_bytes()
+    frozen = (registry.folder / "frozen.json").read_bytes()
+
+    longer = replace(PLAN, settings=replace(PLAN.settings, epochs=15))
+    second = retrain(registry, make_planted(200, 2, splits=False, videos=30), longer)
+    assert second["promoted"]
+    assert second["comparison"]["high"] < 0
+    assert second["comparison"]["segments"] == first["segments"]["frozen"]
+    assert registry.current() == registry.folder / "v2"
+    assert (registry.folder / "current").read_text() == "v2\n"
+    assert (registry.folder / "v1" / "weights.safetensors").read_bytes() == before
+    assert (registry.folder / "frozen.json").read_bytes() == frozen
+    assert read(registry, "v2") == json.loads(json.dumps(second))
+    assert list(registry.decisions()) == ["v1", "v2"]
+
+    # A third that has learned next to nothing is kept, with the reason, but not used.
+    third = retrain(registry, make_planted(20, 3, splits=False), FAST)
+    assert not third["promoted"]
+    assert third["comparison"]["difference"] > 0
+    assert "not shown to be better" in third["why"]
+    assert registry.current() == registry.folder / "v2"
+    assert Predictor.load(registry.folder / "v3")
+    assert read(registry, "v3")["current"] == "v2"
+    # And back by hand.
+    (registry.folder / "current").write_text("v1\n")
+    assert registry.current() == registry.folder / "v1"
+    assert registry.candidate().name == "v4"
+
+
+def test_nothing_of_the_frozen_videos_and_speakers_is_learned_from(registry):
+    dataset = make_planted(60, 1, splits=False)
+    people = tuple("ann" if name.endswith(("v0", "v1", "v2")) else "" for name in dataset.videos)
+    retrain(registry, replace(dataset, speakers=people), FAST)
+    frozen = json.loads((registry.folder / "frozen.json").read_text())
+    again = make_planted(30, 2, splits=False)
+    # New segments of a frozen video, and others by a frozen speaker or by nobody known.
+    video = frozen["videos"][0]
+    again = replace(again, videos=tuple(video if n < 5 else v for n, v in enumerate(again.videos)))
+    if frozen["speakers"]:
+        again = replace(again, speakers=("ann",) * 10 + ("",) * 20)
+    decision = retrain(registry, again, FAST)
+    everything = load_dataset(registry.data)
+    for version in ("v1", "v2"):
+        splits = Predictor.load(registry.folder / version).manifest.splits
+        used = {video for videos in splits.values() for video in videos}
+        assert used
+        assert not used & set(frozen["videos"])
+    hidden = [
+        n
+        for n, (id, video, speaker) in enumerate(
+            zip(everything.ids, everything.videos, everything.speakers, strict=True)
+        )
+        if id not in frozen["ids"]
+        and (video in frozen["videos"] or (speaker and speaker in frozen["speakers"]))
+    ]
+    assert len(hidden) >= 5
+    counts = decision["segments"]
+    assert counts["learned"] == len(everything) - counts["frozen"] - len(hidden)
+    assert any("are not learned from" in note for note in decision["notes"])
+
+
+def test_the_split_test_given_first_is_what_is_frozen(registry):
+    dataset = make_planted(60, 1)
+    retrain(registry, dataset, FAST)
+    frozen = json.loads((registry.folder / "frozen.json").read_text())
+    assert frozen["ids"] == [dataset.ids[n] for n in dataset.of_split("test")]
+
+
+def test_frozen_segments_stay_as_they_were(registry):
+    dataset = make_planted(60, 1)
+    retrain(registry, dataset, FAST)
+    other = dataset.labels["sentiment"].copy()
+    other[dataset.of_split("test")] = 3.0
+    decision = retrain(registry, replace(dataset, labels={"sentiment": other}), FAST)
+    assert any("are frozen and stay as they were" in note for note in decision["notes"])
+    kept = load_dataset(registry.data)
+    for n in dataset.of_split("test"):
+        place = kept.ids.index(dataset.ids[n])
+        assert kept.labels["sentiment"][place] == dataset.labels["sentiment"][n]
+
+
+def test_frozen_segments_that_were_changed_behind_its_back_are_refused(registry):
+    dataset = make_planted(60, 1)
+    retrain(registry, dataset, FAST)
+    labels = dataset.labels["sentiment"].copy()
+    labels[dataset.of_split("test")[0]] = 3.0
+    save_dataset(replace(dataset, labels={"sentiment": labels}), registry.data)
+    with pytest.raises(DatasetError, match="frozen segments are not those that were frozen"):
+        retrain(registry, make_planted(20, 2, splits=False), FAST)
+    save_dataset(dataset.take(dataset.of_split("train")), registry.data)
+    with pytest.raises(DatasetError, match="frozen segments are gone"):
+        retrain(registry, make_planted(20, 2, splits=False), FAST)
+    with pytest.raises(DatasetError, match="already there, and never changed"):
+        registry.freeze({})
+    (registry.folder / "frozen.json").write_text("{}")
+    with pytest.raises(DatasetError, match="cannot be made again"):
+        retrain(registry, dataset, FAST)
+
+
+def test_a_killed_retraining_is_gone_on_with(registry, monkeypatch):
+    dataset = make_planted(60, 1)
+
+    def kill(now):
+        if now.epoch.number == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        retrain(registry, dataset, PLAN, on_progress=kill)
+    assert registry.current() is None
+    epochs = []
+    decision = retrain(
+        registry, dataset, PLAN, on_progress=lambda now: epochs.append(now.epoch.number)
+    )
+    assert decision["version"] == "v1"
+    assert epochs == [2, 3], "it began anew"
+
+    # With other segments meanwhile, what lies there unfinished is of no use.
+    more = make_planted(30, 2, splits=False)
+    with pytest.raises(KeyboardInterrupt):
+        retrain(registry, more, PLAN, on_progress=kill)
+    assert registry.current().name == "v1"
+    decision = retrain(registry, make_planted(40, 3, splits=False), PLAN)
+    assert decision["version"] == "v2"
+    assert decision["segments"]["learned"] > 60
+
+
+def test_only_one_retrains_at_a_time(registry):
+    registry.folder.mkdir(parents=True)
+    with (registry.folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DatasetError, match="another retraining of it is running"):
+            retrain(registry, make_planted(60, 1), FAST)
+
+
+def test_a_pointer_to_nowhere_is_told(registry):
+    assert registry.current() is None
+    registry.folder.mkdir(parents=True)
+    for name in ("v7", "../elsewhere", ""):
+        (registry.folder / "current").write_text(name)
+        with pytest.raises(DatasetError, match="expected the name of a version beside it"):
+            registry.current()
+
+
+def test_labels_other_than_the_current_model_s_are_refused(registry):
+    retrain(registry, make_planted(60, 1), FAST)
+    with pytest.raises(DatasetError, match=r"predicts sentiment .*another model"):
+        retrain(registry, make_planted(20, 2), replace(FAST, targets=(Target("sentiment", low=0),)))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "accept", "margin", "promoted"),
+    [
+        (-0.2, -0.01, "better", None, True),
+        (-0.2, 0.01, "better", None, False),
+        (-0.2, 0.0, "better", None, False),
+        (-0.2, 0.01, "not-worse", 0.02, True),
+        (-0.2, 0.03, "not-worse", 0.02, False),
+        (0.001, 0.01, "not-worse", 0.02, True),  # worse, but by less than matters
+    ],
+)
+def test_the_rule(low, high, accept, margin, promoted):
+    found = Comparison(0.9, 1.0, (low + high) / 2, low, high, 0.1, 50, 12)
+    rule = Rule(accept, margin)
+    assert decide(found, rule, margin or 0.06, Path("v4"))[0] is promoted
+    assert "on 50 frozen segments" in decide(found, rule, 0.06, Path("v4"))[1]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"accept": "always"}, "'better' or 'not-worse', got 'always'"),
+        ({"margin": -1}, "margin must be a number above 0, got -1"),
+        ({"margin": "big"}, "margin must be a number above 0, got 'big'"),
+    ],
+)
+def test_a_rule_that_is_none(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Rule(**settings)
+
+
+def test_the_interval_redraws_whole_videos():
+    """Brute force: the same draws, one by one."""
+    random = np.random.default_rng(1)
+    groups = [f"v{n // 7}" for n in range(84)]
+    shift = np.repeat(random.normal(size=12), 7)
+    ours, theirs = random.random(84) + shift, random.random(84)
+    found = compare_errors(ours, theirs, groups, Rule(draws=4000))
+    assert found.difference == pytest.approx((ours - theirs).mean())
+    means = (ours - theirs).reshape(12, 7).mean(1)
+    spread = means.std(ddof=1) / np.sqrt(12)
+    # Standard error of a mean over 12 videos, not over 84 segments.
+    assert (found.high - found.low) / (2 * 1.96) == pytest.approx(spread, rel=0.15)
+    assert (found.segments, found.groups) == (84, 12)
+
+
+def test_errors_are_absolute_or_wrong_and_averaged_over_labels():
+    class Said:
+        def predict_values(self, sequences):
+            return np.array([[1.0, 0.8, 0.2], [2.0, 0.3, 0.7], [0.0, 0.5, 0.5]])
+
+    dataset = make_planted(40).take([0, 1, 2])
+    dataset = replace(
+        dataset,
+        labels={
+            "a": np.array([3.0, 2.0, np.nan]),
+            "b": np.array([0.0, 0.0, np.nan]),
+        },
+    )
+    errors = measure_errors(Said(), dataset, (Target("a"), Target("b", "binary", 0, 1)))
+    np.testing.assert_array_equal(errors, [(2 + 0) / 2, (0 + 1) / 2, np.nan])
+
+
+def test_merging_takes_the_newer_and_refuses_other_features():
+    known, fresh = make_planted(40, 1), make_planted(40, 1)
+    labels = fresh.labels["sentiment"] + 0.5
+    fresh = replace(fresh, labels={"sentiment": labels, "fun": labels})
+    fresh = fresh.take([0, 1, 2])
+    both = merge_datasets(known, fresh, keep=[known.ids[1]])
+    place = {id: n for n, id in enumerate(both.ids)}
+    assert set(both.ids) == set(known.ids)
+    for n, expected in ((0, 0.5), (1, 0.0), (2, 0.5), (3, 0.0)):
+        found = both.labels["sentiment"][place[known.ids[n]]] - known.labels["sentiment"][n]
+        assert found == expected
+    assert np.isnan(both.labels["fun"][place[known.ids[3]]])
+    made = {"backend": "minilm", "settings": {"layer": 1}, "weights": {}, "versions": {}}
+    other = {**made, "settings": {"layer": 2}}
+    with pytest.raises(RecipeMismatch, match="layer = 1, the recipe has 2"):
+        merge_datasets(
+            replace(known, features={"language": [made]}),
+            replace(fresh, features={"language": [other]}),
+        )
+
+
+def test_own_videos_are_called_by_content():
+    dataset = make_planted(40)
+    named = name_by_content(dataset)
+    renamed = name_by_content(
+        replace(dataset, ids=tuple(f"x{n}" for n in range(40)), videos=("talk.mp4",) * 40)
+    )
+    assert named.ids == renamed.ids
+    assert named.videos == renamed.videos
+    first = dataset.sequences[0]
+    assert named.ids[0] == f"{first.clip_id}[0.00-{first.words[-1].end:.2f}]"
+    assert named.videos[0] == first.clip_id
+
+
+def test_a_decision_reads_as_markdown(registry, monkeypatch):
+    decision = retrain(registry, make_planted(60, 1), FAST)
+    assert describe_decision(decision).startswith("# v1 is taken\n\nIt is the first version")
+    found = Comparison(0.9, 1.0, -0.1, -0.2, 0.01, 0.07, 12, 3)
+    monkeypatch.setattr(rmfn.retrain, "compare_errors", lambda *_: found)
+    text = describe_decision(retrain(registry, make_planted(20, 2, splits=False), FAST))
+    assert text.startswith("# v2 is not taken; v1 stays\n")
+    assert "| difference | -0.100 (-0.200 to +0.010) |" in text
+    assert "- the frozen segments are of 3 speakers or videos only: the interval is rough" in text
