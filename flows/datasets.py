@@ -188,13 +188,12 @@ def _read(options: argparse.Namespace) -> Any:
 def _read_timed(path: str, recipe: str, wanted: Any) -> Any:
     from flows.run import open_recipe
     from rmfn.dataset import find_targets
-    from rmfn.timed import SENTIMENT, make_timed_dataset
+    from rmfn.timed import SENTIMENT, find_word_steps, make_timed_dataset
 
     target = replace(SENTIMENT, name=wanted.labels[0] if wanted.labels else SENTIMENT.name)
     if wanted.scale:
         target = replace(target, low=wanted.scale[0], high=wanted.scale[1], threshold=None)
-    made = open_recipe(recipe).provenance
-    steps = {step: made[step] for step in ("language", "timing") if made.get(step)}
+    steps = find_word_steps(open_recipe(recipe).provenance)
     dataset = make_timed_dataset(path, steps, target)
     find_targets(dataset, [target.name])  # sees that the labels are on their scale
     return replace(dataset, name=wanted.name or dataset.name)

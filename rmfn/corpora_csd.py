@@ -13,6 +13,7 @@ more a modality. A name ``<video>[3]`` is a part of a video.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from rmfn.corpora import (
 from rmfn.dataset import Dataset
 from rmfn.unheld import Unheld, read_unheld, restore
 
+_log = logging.getLogger(__name__)
 ROLES = ("words", "labels", *MODALITIES)
 SHORTEST = 1e-3  # s; the SDK leaves out shorter words too
 _MOSEI = ("sentiment", "happy", "sad", "anger", "surprise", "disgust", "fear")
@@ -79,7 +81,8 @@ def dataset_from_csd(paths: Sequence[str | Path], wanted: Wanted | None = None) 
 
     A word's row is the mean of the frames that overlap it, weighted by how long they do; its
     coverage is the share of it that they fill with anything finite. A segment takes the words whose
-    midpoints lie in its interval; the SDK's "sp" is a pause.
+    midpoints lie in its interval; the SDK's "sp" is a pause. A segment without words is left out,
+    and said in a warning.
 
     Parameters
     ----------
@@ -104,6 +107,10 @@ def dataset_from_csd(paths: Sequence[str | Path], wanted: Wanted | None = None) 
     segments = _list_segments(labels)
     unheld = words.unheld
     whole = _Timeline(words, keep_pauses=unheld is not None)
+    every = _list_segments(labels)
+    spoken = {segment.id: whole.words_of(segment) for segment in every}
+    segments = [segment for segment in every if spoken[segment.id] or unheld is not None]
+    _refuse_silence(every, segments, words.path)
     ids = tuple(segment.id for segment in segments)
     values = np.concatenate([segment.labels for segment in segments])
     if unheld is not None:
@@ -119,17 +126,16 @@ def dataset_from_csd(paths: Sequence[str | Path], wanted: Wanted | None = None) 
         for m in MODALITIES
         if roles[m]
     }
-    spoken = [whole.words_of(segment, words.path) for segment in segments]
     sequences = tuple(
         AlignedSequence(
             segment.video,
-            said,
+            spoken[segment.id],
             {
-                m: join_features([t.average(segment, said) for t in parts])
+                m: join_features([t.average(segment, spoken[segment.id]) for t in parts])
                 for m, parts in tracks.items()
             },
         )
-        for segment, said in zip(segments, spoken, strict=True)
+        for segment in segments
     )
     dataset = Dataset(
         wanted.name or labels.root,
@@ -279,6 +285,26 @@ def _list_segments(labels: CompSequence) -> list[_Segment]:
     return segments
 
 
+def _refuse_silence(every: list[_Segment], spoken: list[_Segment], words: Path) -> None:
+    """See that nearly all segments have words; published labels have a few of no length.
+
+    Raises
+    ------
+    DatasetError : more than a tenth has none: the files do not belong together.
+    """
+    if len(every) == len(spoken):
+        return
+    silent = [segment for segment in every if segment not in spoken]
+    first = silent[0]
+    told = (
+        f"{words}: {len(silent)} of {len(every)} segments have no words, the first is {first.id!r} "
+        f"from {first.start:.2f} to {first.end:.2f}"
+    )
+    if len(silent) > len(every) / 10:
+        raise DatasetError(f"{told}; do words and labels belong together?")
+    _log.warning("%s; they are left out", told)
+
+
 class _Timeline:
     """A file's rows, by part and by whole video, in order of time."""
 
@@ -303,7 +329,7 @@ class _Timeline:
         """The part of the same name, else the whole video."""
         return self.rows.get(segment.key) or self.rows.get(segment.video)
 
-    def words_of(self, segment: _Segment, path: Path) -> tuple[Word, ...]:
+    def words_of(self, segment: _Segment) -> tuple[Word, ...]:
         found = self.find(segment)
         own_part = segment.key in self.rows and segment.key != segment.video
         words = []
@@ -314,11 +340,6 @@ class _Timeline:
                 pause = not self.keep_pauses and (text == PAUSE or end - start < SHORTEST)
                 if inside and not pause:
                     words.append(Word(text, float(start), float(end), score=1.0))
-        if not words and not self.keep_pauses:
-            raise DatasetError(
-                f"{path}: expected words of {segment.video} between {segment.start:.2f} and "
-                f"{segment.end:.2f}, where the labels have the segment {segment.id!r}; found none"
-            )
         return tuple(words)
 
     def average(self, segment: _Segment, words: Sequence[Word]) -> WordFeatures:
