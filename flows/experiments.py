@@ -245,9 +245,9 @@ def _read_question(options: argparse.Namespace) -> tuple[Dataset, Plan]:
     """The data, and the plan with what is predicted."""
     from flows.collect import choose_labels, open_data
 
+    plan = _read_plan(options)
     columns = [target.split(":")[0] for target in options.target]
     dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
-    plan = _read_plan(options)
     return dataset, replace(plan, targets=choose_labels(dataset, options.target, plan.targets))
 
 
