@@ -179,7 +179,7 @@ def test_it_learns_to_tell_the_labels_apart_and_reads_no_others():
     sequences = [speak(text) for text in GOOD + BAD]
     labels = np.array([[2.0]] * len(GOOD) + [[-2.0]] * len(BAD))
     learned = [0, 1, 2, 3, 5, 6, 7, 8]  # the last of each kind is not learned from
-    settings = AdaptSettings(epochs=6, batch=4, rank=2)
+    settings = AdaptSettings(epochs=8, batch=4, rank=2, lr=3e-3)
     found, adapter = adapt(sequences, labels, learned, (SENTIMENT,), settings)
     forged = labels.copy()
     forged[[4, 9]] = np.nan
