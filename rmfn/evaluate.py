@@ -254,7 +254,7 @@ def calibrate(
         for level, found in widths.items():
             # Few segments give infinite widths; the whole scale says the same.
             found.append(min(_conformal_quantile(errors, level), target.high - target.low))
-        measured.append(_try_widths(errors, [groups[row] for row in rows], coverage))
+        measured.append(_try_widths(errors, [groups[row] for row in rows.tolist()], coverage))
         count = max(count, len(rows))
     levels = {str(level): tuple(widths[level]) for level in LEVELS if level != coverage}
     return Conformal(coverage, tuple(widths[coverage]), tuple(measured), count, levels)

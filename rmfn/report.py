@@ -58,7 +58,7 @@ def list_warnings(report: dict[str, Any]) -> list[str]:
     lines = []
     if some["videos"] < FEW_VIDEOS:
         lines.append(
-            f"the segments are of {some['videos']} videos: intervals and p-values, which redraw "
+            f"the segments are of {_count(some['videos'], 'videos')}: intervals and p-values, which redraw "
             "videos, are rough"
         )
     if (seen := some["seen"])["segments"]:
@@ -114,14 +114,14 @@ def _tabulate_label(found: dict[str, Any], target: Target) -> list[Table]:
         rows.append(("  95 % interval", *(_show_range(low, high) for low, high in edges)))
     if "seeds" in found and found["seeds"][next(iter(shown))][1] > 0:
         spread = (found["seeds"][name] for name in shown)
-        rows.append(("  one seed ± sd", *(f"{m:.2f}±{sd:.2f}" for m, sd in spread)))
+        rows.append(("  one seed ± sd", *(_show_spread(mean, sd) for mean, sd in spread)))
     for name, scores in found["constants"].items():
         rows.append((f"constant {name}", *_cells(scores, shown)))
     for name, scores in found.get("ablation", {}).items():
         rows.append((name, *_cells(scores, shown)))
     if against := found.get("against"):
         rows.append((f"{against['model']} (other)", *_cells(against["metrics"], shown)))
-    title = f"{target.name}: {found['n']} segments"
+    title = f"{target.name}: {_count(found['n'], 'segments')}"
     tables = [Table(title, ("", *shown.values()), tuple(rows))]
     if against:
         differences = against["differences"]
@@ -190,6 +190,14 @@ def _show(value: float, form: str = ".3f") -> str:
 
 def _show_range(low: float, high: float, form: str = ".2f") -> str:
     return "-" if math.isnan(low) else f"{low:{form}}…{high:{form}}"
+
+
+def _show_spread(mean: float, sd: float) -> str:
+    return "-" if math.isnan(mean) else f"{mean:.2f}±{sd:.2f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number != 1 else f"one {what.removesuffix('s')}"
 
 
 def _line(cells: Sequence[str]) -> str:
