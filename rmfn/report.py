@@ -58,8 +58,8 @@ def list_warnings(report: dict[str, Any]) -> list[str]:
     lines = []
     if some["videos"] < FEW_VIDEOS:
         lines.append(
-            f"the segments are of {_count(some['videos'], 'videos')}: intervals and p-values, which redraw "
-            "videos, are rough"
+            f"the segments are of {_count(some['videos'], 'videos')}: intervals and p-values, "
+            "which redraw videos, are rough"
         )
     if (seen := some["seen"])["segments"]:
         lines.append(
