@@ -94,8 +94,9 @@ def project_words(
     """
     gates = []
     for m, x in rows.items():
-        weight, bias = W[m].get_parameter("weight"), W[m].get_parameter("bias")
-        gates.append(F.linear(x, scale(weight), scale(bias)).unflatten(1, (4, -1)))
+        linear = W[m]
+        assert isinstance(linear, nn.Linear)
+        gates.append(F.linear(x, scale(linear.weight), scale(linear.bias)).unflatten(1, (4, -1)))
     return torch.cat(gates, dim=2).flatten(1)
 
 
