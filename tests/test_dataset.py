@@ -276,6 +276,8 @@ def test_splits_have_about_their_share():
         assert counts[split] == pytest.approx(1000 * share, abs=15)
     assert make_splits(groups, (0.7, 0.1, 0.2), seed=2) != made
     assert set(make_splits(groups, (1, 0, 1), seed=2)) == {"train", "test"}
+    # The second group goes where nothing is, though train still lacks more.
+    assert sorted(make_splits(["a", "b"], (0.9, 0, 0.1), seed=0)) == ["test", "train"]
 
 
 @pytest.mark.parametrize(
@@ -295,6 +297,7 @@ def test_shares_that_are_none(groups, shares, message):
 def test_leaks_are_named():
     dataset = make_dataset()
     check_splits(dataset)
+    check_splits(replace(dataset, speakers=("",) * 6))  # not known is not the same one
     with pytest.raises(DatasetError, match="video 'v0' is in train and test"):
         check_splits(replace(dataset, splits=("test", *dataset.splits[1:])))
     # s0 and s4 are of different videos; one speaker in both is a leak all the same.
