@@ -235,7 +235,7 @@ def hash_dataset(dataset: Dataset) -> str:
         digest.update(json.dumps(value, separators=(",", ":")).encode() + b"\n")
 
     def add_array(values: NDArray, kind: type) -> None:
-        flat = np.array(values, kind, order="C")
+        flat: NDArray = np.array(values, kind, order="C")
         flat[np.isnan(flat)] = np.nan  # one NaN, whatever its bits
         add(flat.shape)
         digest.update(flat.tobytes())

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from extractors.types import MODALITIES, Word
 from pipeline.errors import DatasetError
 from pipeline.store import Store
-from rmfn.corpora_csd import write_csd
 from rmfn.corpora_pickles import NAMES
+from rmfn.csd_files import write_csd
 from rmfn.dataset import SPLITS, Dataset
 from rmfn.unheld import keep_unheld, name_keys
 

@@ -13,9 +13,10 @@ import pytest
 from extractors.types import Word
 from pipeline.errors import DatasetError
 from rmfn.corpora import Wanted, read_timed
-from rmfn.corpora_csd import average_overlaps, dataset_from_csd, read_csd
+from rmfn.corpora_csd import average_overlaps, dataset_from_csd
 from rmfn.corpora_hdf5 import dataset_from_mfn
 from rmfn.corpora_pickles import dataset_from_misa, dataset_from_mmsa, spread_rows
+from rmfn.csd_files import read_csd
 from rmfn.dataset import check_splits
 from tests.conftest import shared
 
