@@ -110,7 +110,7 @@ def test_rmfn_learns_it_and_late_fusion_does_not(rmfn):
     found = explained(rmfn, TASK)
     late = explained(learn("rmfn-no-mfp", TASK, STUDY, seed=0), TASK)
     assert found > 0.9
-    assert late < 0.75
+    assert late < 0.6
     assert explained_by_averages(TASK) < 0.25
 
 
