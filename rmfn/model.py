@@ -120,6 +120,10 @@ class RMFN(nn.Module):
     """``model(features, lengths)``: words in, one prediction a sequence out.
 
     Padding never changes a result, and a prediction does not depend on the rest of its batch.
+
+    ``rmfn.packed`` runs it, which has no second derivatives. ``map_hidden``, ``summarize_hidden``,
+    ``fuse_start="project"`` and autocast to a lower precision take the plain loop, several times
+    slower.
     """
 
     def __init__(self, config: RMFNConfig):

@@ -9,7 +9,7 @@ differentiation of the plain loop gives, up to rounding. What makes it fast:
   same for all rows; its gates are folded into the map from h_t to its cell.
 * tanh(u) = 2 sigmoid(2u) - 1: the c̄ gates' weights and the cells are kept doubled, so that one
   sigmoid serves all gates (torch's tanh costs a multiple of its sigmoid on a CPU).
-* Nothing is allocated or copied inside the loop; predicting keeps one word's states only.
+* The loop writes into arrays that are made before it; predicting keeps one word's states only.
 * The backward pass goes through the words once with the gradients of the gates, and then makes
   each weight's gradient by one product over all words (automatic differentiation adds one for each
   word and stage).
