@@ -290,11 +290,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.json == "-":
         print(to_json(report))
         return 0
-    results.print(title, style="bold")
+    results.print(title, style="bold", markup=False)
     for table in tables:
         show_table(table.title, table.headings, table.rows)
     for line in lines:
-        results.print(line, style="dim")
+        results.print(line, style="dim", markup=False)
     if options.json:
         write_json(options.json, report)
     for file in filter(None, (options.json, options.markdown)):

@@ -11,9 +11,10 @@ from rmfn.dataset import Target
 from rmfn.metrics import name_rounded
 
 CONVENTIONS = (
-    'has0: "negative or not", zeros included (the paper\'s A2 and F1); non0: "negative or '
-    'positive", zeros left out. A rounded accuracy (A7) is of values clipped to the scale; "raw" '
-    "does not clip. F1 is weighted by true support."
+    'has0: "at least the threshold or not", all segments (on CMU-MOSI "negative or not", zeros '
+    "included: the paper's A2 and F1); non0: above or below it, labels equal to it left out. A "
+    'rounded accuracy (A7) is of values clipped to the scale; "raw" does not clip. F1 is weighted '
+    "by true support."
 )
 FEW_VIDEOS = 10
 CONVENTIONS_CLASSES = (
@@ -111,7 +112,7 @@ def _tabulate_label(found: dict[str, Any], target: Target) -> list[Table]:
     rows = [("model", *_cells(found, shown))]
     if found["interval"]:
         edges = (found["interval"][name] for name in shown)
-        rows.append(("  95 % interval", *(_show_range(low, high) for low, high in edges)))
+        rows.append(("  95 % interval", *map(_show_range, edges)))
     if "seeds" in found and found["seeds"][next(iter(shown))][1] > 0:
         spread = (found["seeds"][name] for name in shown)
         rows.append(("  one seed ± sd", *(_show_spread(mean, sd) for mean, sd in spread)))
@@ -133,7 +134,7 @@ def _tabulate_label(found: dict[str, Any], target: Target) -> list[Table]:
                     (
                         heading,
                         _show(differences[name]["difference"], "+.3f"),
-                        _show_range(*differences[name]["interval"], form="+.3f"),
+                        _show_range(differences[name]["interval"], "+.3f"),
                         _show(differences[name]["p"]),
                     )
                     for name, heading in shown.items()
@@ -188,7 +189,8 @@ def _show(value: float, form: str = ".3f") -> str:
     return "-" if math.isnan(value) else format(value, form)
 
 
-def _show_range(low: float, high: float, form: str = ".2f") -> str:
+def _show_range(edges: Sequence[float], form: str = ".2f") -> str:
+    low, high = edges
     return "-" if math.isnan(low) else f"{low:{form}}…{high:{form}}"
 
 

@@ -6,83 +6,37 @@ at here at all. A kill, or a full disk, costs the running epoch: the run's folde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from functools import partial
-from importlib.metadata import version
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from extractors.language_minilm import ADAPTER, MiniLM
-from pipeline.errors import DatasetError
-from rmfn.adapt import Adapter, AdaptSettings, adapt, describe_encoder, pack_adapter
-from rmfn.baselines import MODELS, build
+from extractors.language_minilm import ADAPTER
+from rmfn.adapt import Adapter, adapt, describe_encoder, pack_adapter
 from rmfn.card import write_card
 from rmfn.checkpoint import Manifest, refuse_foreign, save_checkpoint
 from rmfn.corpora import split_videos
-from rmfn.data import refuse_infinite
-from rmfn.dataset import Dataset, Target, check_splits, hash_dataset, make_splits
+from rmfn.dataset import Dataset
 from rmfn.evaluate import calibrate, summarise
-from rmfn.runs import RUN, Run
-from rmfn.tasks import (
-    count_outputs,
-    find_constants,
-    keep_on_scale,
-    lay_out,
-    read_labels,
-    score_constants,
+from rmfn.job import (
+    Job,
+    Plan,
+    configure,
+    count_groups,
+    keep_features,
+    list_versions,
+    make_network,
+    name_splits,
+    prepare,
+    record,
+    rotate_parts,
 )
-from rmfn.train import Ensemble, Epoch, Network, TrainSettings, find_device, fit_ensemble
-
-VALIDATION_PARTS = 6  # one part in so many of the videos says when to stop
-SHARES = (0.7, 0.15, 0.15)  # train, valid and test of splits that are made here
-USUAL = {"attention_scale": "mean1", "forget_bias": 1.0, "dropout": 0.3}
-UNITS = {"language": 64, "visual": 16, "acoustic": 16}
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is learned and how.
-
-    Attributes
-    ----------
-    targets : what is predicted; () = all that the data set says of its columns.
-    weights : {target: weight of its loss}; those not named weigh 1.
-    model : a name that ``rmfn.baselines.build`` knows.
-    modalities : what is read, in this order; () = all that the data set has.
-    hidden : LSTM units of each modality, {modality: units}; those not named get the usual number.
-    model_settings : further settings of the model; those not named are ``USUAL`` where the model
-        has them, else its own defaults.
-    settings : of every training.
-    seeds : one model each; the checkpoint is their mean.
-    rotate : False: all models learn from the split "train" and stop on "valid". True: each learns
-        from all of train and valid (and what has no split) but some videos, others for each, on
-        which it stops.
-    adapt : the language columns are those of a sentence encoder that learns the targets too
-        (``rmfn.adapt``), from no segment but those that the models learn from.
-    folds : of a cross-validation by speaker or video over train and valid; 0 = none. With it the
-        intervals are of its predictions, without it of the validation sets'.
-    coverage : of the prediction intervals.
-    split_seed : of the splits made where the data set has none.
-    """
-
-    targets: tuple[Target, ...] = ()
-    weights: Mapping[str, float] = field(default_factory=dict)
-    model: str = "rmfn"
-    modalities: tuple[str, ...] = ()
-    hidden: Mapping[str, int] = field(default_factory=dict)
-    model_settings: Mapping[str, Any] = field(default_factory=dict)
-    settings: TrainSettings = field(default_factory=TrainSettings)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    rotate: bool = False
-    adapt: AdaptSettings | None = None
-    folds: int = 0
-    coverage: float = 0.8
-    split_seed: int = 0
+from rmfn.runs import RUN, Run
+from rmfn.tasks import count_outputs, find_constants, keep_on_scale, lay_out, score_constants
+from rmfn.train import Ensemble, Epoch, fit_ensemble
 
 
 @dataclass(frozen=True)
@@ -132,11 +86,11 @@ def train_dataset(
     """
     plan = plan or Plan()
     refuse_foreign(out)  # now, not after the training
-    job = _prepare(dataset, plan)
+    job = prepare(dataset, plan)
     run = Run(Path(out) / RUN)
-    run.start(_record(job), resume)
+    run.start(record(job), resume)
     learned, scored = ("train", "valid") if job.valid and not plan.rotate else ("all", "")
-    if plan.rotate and job.valid and _groups_of(job, job.train) > 1:
+    if plan.rotate and job.valid and count_groups(job, job.train) > 1:
         scored = "valid"
     steps = [(plan.folds * len(plan.seeds), "cross-validation")] if plan.folds else []
     steps += [(len(plan.seeds), "train, for valid")] if learned == "all" and scored else []
@@ -150,13 +104,13 @@ def train_dataset(
         metrics["cross-validation"] = _report_folds(job, runs)
         unseen = runs.mean(0)
     if learned == "all" and scored:
-        parts = _rotate(job, job.train)
+        parts = rotate_parts(job, job.train)
         seen, _ = _adapt(job, job.train)
         ensemble = _fit(seen, parts, progress, run, "train")
         how = "trained on the split train alone, scored on valid"
         metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
     if learned == "all":
-        parts = _rotate(job, job.learned)
+        parts = rotate_parts(job, job.learned)
     else:
         parts = [(job.train, job.valid)] * len(plan.seeds)
     seen, adapter = _adapt(job, job.learned if learned == "all" else job.train)
@@ -172,19 +126,19 @@ def train_dataset(
         trained_on=trained_on or dataset.source or f"{len(job.learned)} segments of {dataset.name}",
         labels=job.targets,
         model=plan.model,
-        config=_configure(job),
+        config=configure(job),
         columns=job.columns,
         members=len(plan.seeds),
-        features=_keep_features(dataset.features, job.columns),
+        features=keep_features(dataset.features, job.columns),
         conformal=conformal,
         constants={
             target.name: find_constants(job.labels[job.learned, n], target)
             for n, target in enumerate(job.targets)
         },
-        splits=_name_splits(job, parts),
-        training=_record(job),
+        splits=name_splits(job, parts),
+        training=record(job),
         metrics=metrics,
-        versions=_versions(),
+        versions=list_versions(),
     )
     beside = {}
     if adapter is not None:
@@ -212,7 +166,7 @@ def cross_validate_dataset(
     """
     plan = plan or Plan()
     plan = replace(plan, folds=plan.folds or 5)
-    job = _prepare(dataset, plan)
+    job = prepare(dataset, plan)
     progress = _Counter([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
     return _report_folds(job, _cross_validate(job, progress))
 
@@ -228,29 +182,9 @@ def predict_folds(
     """
     plan = plan or Plan()
     plan = replace(plan, folds=plan.folds or 5)
-    job = _prepare(dataset, plan)
+    job = prepare(dataset, plan)
     progress = _Counter([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
     return _cross_validate(job, progress), job.labels, job.dataset
-
-
-@dataclass(frozen=True)
-class _Job:
-    """A plan with the data set it is for; the split "test" is not in it any more."""
-
-    plan: Plan
-    dataset: Dataset
-    targets: tuple[Target, ...]
-    labels: NDArray[np.float64]  # [n, T]
-    groups: tuple[str, ...]  # speakers, or videos where speakers are not known
-    columns: dict[str, tuple[str, ...]]
-    train: list[int]
-    valid: list[int]
-    test: dict[str, list[str]]  # what was left out: videos
-    hash: str  # of the data set as given
-
-    @property
-    def learned(self) -> list[int]:
-        return list(range(len(self.dataset)))
 
 
 class _Counter:
@@ -269,112 +203,15 @@ class _Counter:
         self.step += 1
 
 
-def _prepare(dataset: Dataset, plan: Plan) -> _Job:
-    targets = plan.targets or dataset.targets
-    if not targets:
-        known = ", ".join(dataset.labels) or "none"
-        raise DatasetError(f"{dataset.name}: say what to predict; its label columns are {known}")
-    if unknown := [name for name in plan.weights if name not in {t.name for t in targets}]:
-        raise DatasetError(f"a loss weight is given for {unknown[0]!r}, which is not predicted")
-    hashed = hash_dataset(dataset)
-    groups = dataset.speakers if all(dataset.speakers) else dataset.videos
-    if not any(dataset.splits) and not plan.rotate:
-        dataset = replace(dataset, splits=make_splits(groups, SHARES, plan.split_seed))
-    check_splits(dataset)
-    refuse_infinite(dataset.ids, dataset.sequences, dataset.name)
-    read_labels(dataset, targets)
-    rows = [n for n, split in enumerate(dataset.splits) if split != "test"]
-    if not rows:
-        raise DatasetError(
-            f"{dataset.name}: all segments are of the split test, which is not learned from"
-        )
-    kept = dataset.take(rows)
-    job = _Job(
-        plan,
-        kept,
-        tuple(targets),
-        read_labels(kept, targets),
-        tuple(groups[n] for n in rows),
-        _choose_columns(kept, plan),
-        kept.of_split("train"),
-        kept.of_split("valid"),
-        {"test": sorted({dataset.videos[n] for n in dataset.of_split("test")})},
-        hashed,
-    )
-    # A device or a setting that there is not is told before any work.
-    find_device(plan.settings.device)
-    with torch.random.fork_rng(devices=[]):
-        _make_network(job)()
-    return job
-
-
-def _choose_columns(dataset: Dataset, plan: Plan) -> dict[str, tuple[str, ...]]:
-    columns = dataset.columns
-    if plan.adapt is not None:
-        if plan.rotate and not plan.folds:
-            raise DatasetError(
-                "an adapted encoder has seen what the models stop on; it needs folds to set the "
-                "intervals by"
-            )
-        columns = {**columns, "language": MiniLM(adapter=ADAPTER).names}
-    for modality in plan.modalities:
-        if modality not in columns:
-            raise DatasetError(
-                f"{dataset.name} has no modality {modality!r}; it has {', '.join(columns)}"
-            )
-    chosen = {m: columns[m] for m in plan.modalities or columns if columns[m]}
-    if not chosen:
-        raise DatasetError(f"{dataset.name} has no features")
-    return chosen
-
-
-def _configure(job: _Job) -> dict[str, Any]:
-    """All arguments of ``build`` but the name."""
-    kind, _, said = MODELS.get(job.plan.model, (None, None, {}))
-    known = {each.name for each in fields(kind)} - said.keys() if kind else set()
-    return {
-        "inputs": {modality: len(names) for modality, names in job.columns.items()},
-        "hidden": {m: job.plan.hidden.get(m, UNITS.get(m, 32)) for m in job.columns},
-        "outputs": count_outputs(job.targets),
-        **{k: v for k, v in USUAL.items() if k in known},
-        **job.plan.model_settings,
-    }
-
-
-def _make_network(job: _Job) -> Network:
-    return partial(build, job.plan.model, **_configure(job))
-
-
-def _record(job: _Job) -> dict[str, Any]:
-    """What makes a run's numbers, ready for JSON."""
-    plan = asdict(job.plan)
-    plan["targets"] = [asdict(target) for target in job.targets]
-    return {
-        "plan": plan,
-        "seeds": list(job.plan.seeds),
-        "data": {
-            "name": job.dataset.name,
-            "source": job.dataset.source,
-            "sha256": job.hash,
-            "segments": {"train": len(job.train), "valid": len(job.valid), "all": len(job.dataset)},
-        },
-        "versions": _versions(),
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {package: version(package) for package in ("torch", "numpy", "rmfn")}
-
-
 def _fit(
-    job: _Job,
+    job: Job,
     parts: Sequence[tuple[list[int], list[int]]],
     progress: _Counter,
     run: Run | None,
     name: str,
 ) -> Ensemble:
     ensemble = fit_ensemble(
-        _make_network(job),
+        make_network(job),
         job.targets,
         job.plan.settings,
         job.columns,
@@ -391,7 +228,7 @@ def _fit(
     return ensemble
 
 
-def _adapt(job: _Job, learned: list[int]) -> tuple[_Job, Adapter | None]:
+def _adapt(job: Job, learned: list[int]) -> tuple[Job, Adapter | None]:
     """The job with the language columns of an encoder that learned from these rows alone."""
     if job.plan.adapt is None:
         return job, None
@@ -401,24 +238,7 @@ def _adapt(job: _Job, learned: list[int]) -> tuple[_Job, Adapter | None]:
     return replace(job, dataset=replace(job.dataset, sequences=tuple(sequences))), adapter
 
 
-def _rotate(job: _Job, rows: list[int]) -> list[tuple[list[int], list[int]]]:
-    """For each seed the rows it learns from, and those of other videos on which it stops."""
-    parts = []
-    count = max(2, min(VALIDATION_PARTS, _groups_of(job, rows)))
-    groups = [job.groups[n] for n in rows]
-    for seed in job.plan.seeds:
-        # As many seeds as there are parts have them in turn, then they are dealt anew.
-        dealt = split_videos(groups, count, seed // count)[seed % count]
-        inside = {rows[n] for n in dealt}
-        parts.append(([n for n in rows if n not in inside], sorted(inside)))
-    return parts
-
-
-def _groups_of(job: _Job, rows: Sequence[int]) -> int:
-    return len({job.groups[n] for n in rows})
-
-
-def _cross_validate(job: _Job, progress: _Counter, run: Run | None = None) -> NDArray[np.float64]:
+def _cross_validate(job: Job, progress: _Counter, run: Run | None = None) -> NDArray[np.float64]:
     """Decoded predictions of every segment by models that saw nothing of its video or speaker, not
     even to stop: [seeds, n, C]."""
     out = np.full((len(job.plan.seeds), len(job.dataset), count_outputs(job.targets)), np.nan)
@@ -432,13 +252,13 @@ def _cross_validate(job: _Job, progress: _Counter, run: Run | None = None) -> ND
 
         seen, _ = _adapt(job, rest)
         ensemble = fit_ensemble(
-            _make_network(job),
+            make_network(job),
             job.targets,
             job.plan.settings,
             job.columns,
             seen.dataset.sequences,
             job.labels,
-            _rotate(job, rest),
+            rotate_parts(job, rest),
             job.plan.seeds,
             [job.plan.weights.get(target.name, 1.0) for target in job.targets],
             report,
@@ -451,7 +271,7 @@ def _cross_validate(job: _Job, progress: _Counter, run: Run | None = None) -> ND
 
 
 def _predict_held_out(
-    job: _Job, ensemble: Ensemble, parts: Sequence[tuple[list[int], list[int]]]
+    job: Job, ensemble: Ensemble, parts: Sequence[tuple[list[int], list[int]]]
 ) -> NDArray[np.float64]:
     """Decoded predictions [n, C] of each segment by the members that stopped on it; else NaN."""
     total = np.zeros((len(job.dataset), count_outputs(job.targets)))
@@ -463,21 +283,21 @@ def _predict_held_out(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _report_folds(job: _Job, runs: NDArray[np.float64]) -> dict[str, Any]:
+def _report_folds(job: Job, runs: NDArray[np.float64]) -> dict[str, Any]:
     by = "speaker" if all(job.dataset.speakers) else "video"
     how = f"{job.plan.folds}-fold cross-validation by {by} over all segments"
     return _summarise(job, how, runs, job.learned, job.learned)
 
 
 def _report(
-    job: _Job, how: str, ensemble: Ensemble, scored: list[int], learned: list[int]
+    job: Job, how: str, ensemble: Ensemble, scored: list[int], learned: list[int]
 ) -> dict[str, Any]:
     runs = ensemble.predict_each([job.dataset.sequences[n] for n in scored]).double().numpy()
     return _summarise(job, how, keep_on_scale(runs, job.targets), scored, learned)
 
 
 def _summarise(
-    job: _Job,
+    job: Job,
     how: str,
     runs: NDArray[np.float64],
     scored: Sequence[int],
@@ -496,29 +316,3 @@ def _summarise(
             "constants": score_constants(known, labels, target),
         }
     return found
-
-
-def _keep_features(
-    features: Mapping[str, Any], columns: Mapping[str, tuple[str, ...]]
-) -> dict[str, Any]:
-    """Of how the features were made, the steps whose columns are read."""
-    steps = {"language": "language", "visual": "visual", "acoustic": "acoustic"}
-    unread = {step for modality, step in steps.items() if modality not in columns}
-    if "acoustic" not in columns:
-        unread.add("timing")
-    beside = {"name", "transcribe", "align"}  # a recipe's, but they make no columns
-    return {step: made for step, made in features.items() if step not in unread | beside}
-
-
-def _name_splits(job: _Job, parts: Sequence[tuple[list[int], list[int]]]) -> dict[str, list[str]]:
-    """The videos learned from (those that say when to stop too), and what was held out."""
-
-    def name(rows: Sequence[int]) -> list[str]:
-        return sorted({job.dataset.videos[n] for n in rows})
-
-    splits = {"train": name(sorted({n for some, _ in parts for n in some}))}
-    if all(held == parts[0][1] for _, held in parts):
-        splits["valid"] = name(parts[0][1])
-    else:
-        splits |= {f"held out {n}": name(held) for n, (_, held) in enumerate(parts)}
-    return {**splits, **job.test} if job.test["test"] else splits

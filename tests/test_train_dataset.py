@@ -273,6 +273,8 @@ def test_what_the_model_does_not_have_is_told_before_any_work(dataset, tmp_path)
         train_dataset(dataset, plan, tmp_path / "m")
     with pytest.raises(DatasetError, match="toy has no modality 'visual'; it has language, acous"):
         train_dataset(dataset, replace(PLAN, modalities=("visual",)), tmp_path / "m")
+    with pytest.raises(DatasetError, match="units are given for 'langage', which is no modality"):
+        train_dataset(dataset, replace(PLAN, hidden={"langage": 4}), tmp_path / "m")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     with pytest.raises(CheckpointError, match="is there and is no checkpoint"):

@@ -9,9 +9,9 @@ import pytest
 
 import rmfn.tune
 from pipeline.errors import DatasetError
-from rmfn.baselines import MODELS
+from rmfn.baselines import MODELS, build
+from rmfn.job import configure, prepare
 from rmfn.plans import load_plan
-from rmfn.train_dataset import _configure, _prepare, build
 from rmfn.tune import PLAN as PLAN_FILE
 from rmfn.tune import apply_settings, draw_settings, drop_test, measure_error, tune
 from tests.planted import PLAN, make_planted
@@ -170,8 +170,8 @@ def test_what_is_drawn_is_what_the_model_has(model):
     trial = optuna.create_study().ask()
     drawn = apply_settings(plan, draw_settings(trial, plan, dataset))
     assert drawn.hidden.keys() == {"language", "acoustic"}
-    job = _prepare(dataset, replace(drawn, targets=dataset.targets))
-    build(model, **_configure(job))  # refuses a setting that the model does not have
+    job = prepare(dataset, replace(drawn, targets=dataset.targets))
+    build(model, **configure(job))  # refuses a setting that the model does not have
     if model.startswith("rmfn-r"):
         assert "stages" not in drawn.model_settings
 
