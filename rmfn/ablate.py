@@ -30,6 +30,7 @@ from rmfn.evaluate import evaluate_dataset
 from rmfn.metrics import name_rounded
 from rmfn.runs import write_whole
 from rmfn.splits import SPLITS
+from rmfn.tasks import find_threshold
 from rmfn.train_dataset import OnProgress, Plan, Progress, cross_validate_dataset, train_dataset
 from rmfn.tune import list_settings
 
@@ -64,7 +65,7 @@ PUBLISHED: dict[str, dict[str, float]] = {
     "rmfn-no-highlight": {"a2": 0.779, "f1": 0.779, "a7": 0.359, "mae": 0.952, "corr": 0.666},
     "marn": {"a2": 0.771, "f1": 0.770, "a7": 0.347, "mae": 0.968, "corr": 0.625},
 }
-PAPER = "CMU-MOSI's test split, GloVe, Facet and COVAREP features aligned by P2FA, one run each"
+PAPER = "CMU-MOSI's test split, GloVe, Facet and COVAREP features"
 
 QUESTION = "question.json"
 FOLDS = 5
@@ -183,12 +184,12 @@ def tabulate(answers: Answers) -> str:
     lines = [f"{answers.data}: {answers.protocol}.", ""]
     for target in answers.targets:
         lines += [*_tabulate_target(answers, target), ""]
-    counts = {len(answer.seeds) for answer in answers.models}
-    seeds = f"{min(counts)} to {max(counts)}" if len(counts) > 1 else str(max(counts))
+    counts = sorted({len(answer.seeds) for answer in answers.models})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1]))))
     lines.append(
-        f"Ours: mean ± standard deviation over {seeds} seeds, all models with the same settings. "
-        f"The paper's column: {PAPER}; so it shows which question is meant, not a number to be "
-        "compared with ours."
+        f"Ours: mean ± standard deviation over seeds ({seeds}), all models with the same settings. "
+        f"The paper's are of other data or features ({PAPER}): they show which way its answer "
+        "went, and cannot be compared with ours number by number."
     )
     return "\n".join(lines) + "\n"
 
@@ -198,7 +199,10 @@ def _tabulate_target(answers: Answers, target: Target) -> list[str]:
         metrics = ["mae", "corr", "a2", "f1", name_rounded(target.low, target.high)]
     else:
         metrics = ["accuracy", "f1", "f1_macro"]
-    lines = [
+    lines = []
+    if target.kind == "regression":
+        lines = [f"A2 and F1 count at least {find_threshold(target):g} as positive.", ""]
+    lines += [
         f"| {target.name} | {' | '.join(map(_title, metrics))} | paper: {_PAPER_TITLES} |",
         f"|{'---|' * (len(metrics) + 2)}",
     ]
