@@ -8,7 +8,7 @@ from typing import Any
 from extractors.types import cover_words, join_features
 from pipeline.errors import DatasetError
 from rmfn.dataset import Dataset
-from rmfn.timed import load_word_backends
+from rmfn.timed import find_word_steps, load_word_backends
 
 
 def add_word_features(dataset: Dataset, provenance: dict[str, Any]) -> Dataset:
@@ -29,7 +29,7 @@ def add_word_features(dataset: Dataset, provenance: dict[str, Any]) -> Dataset:
     spoken = [sequence.words for sequence in dataset.sequences]
     if not any(word.text for words in spoken for word in words):
         raise DatasetError(f"data set {dataset.name!r}: its words have no text, only features")
-    steps = {step: provenance[step] for step in ("language", "timing")}
+    steps = find_word_steps(provenance)
     languages, timing = load_word_backends(steps)
     tokens = [[word.text for word in words] for words in spoken]
     made = [languages_of(tokens) for languages_of in languages]
