@@ -17,6 +17,7 @@ from pipeline.sequence import AlignedSequence
 from rmfn import train_dataset as training
 from rmfn.adapt import AdaptSettings, adapt, average_adapters, describe_encoder, pack_adapter
 from rmfn.predict import Predictor
+from rmfn.timed import find_word_steps
 from rmfn.train import TrainSettings
 from rmfn.train_dataset import Plan, cross_validate_dataset
 from tests.trained import HIDDEN, SENTIMENT, SMALL, make_dataset
@@ -203,3 +204,9 @@ def test_it_learns_to_tell_the_labels_apart_and_reads_no_others():
     assert adapted[4] > 0 > adapted[9]
     spread = [np.r_[side[:4] - 0.5, side[5:9] + 0.5].std() for side in (adapted, plain)]
     assert spread[0] < 0.8 * spread[1]
+
+
+def test_words_to_learn_from_get_no_columns_that_may_know_their_labels():
+    plain, adapted, timing = ({"settings": {"adapter": a}} for a in (None, "mosi-language", None))
+    found = find_word_steps({"language": [plain, adapted], "timing": timing, "visual": [plain]})
+    assert found == {"language": [plain], "timing": timing}
