@@ -333,8 +333,9 @@ def test_the_main_path_needs_no_network(tmp_path):
 def test_a_model_that_reads_more_than_the_recipe_makes_is_told_at_once(tmp_path, capfd):
     recipe = (ROOT / "pipeline/recipes/embedded.toml").read_text()
     other = tmp_path / "other.toml"
-    other.write_text(recipe.replace('backend = "minilm"', 'backend = "glove"'))
+    adapted = 'backend = "minilm"\nadapter = "mosi-language"'
+    other.write_text(recipe.replace(adapted, 'backend = "glove"'))
     status, _, stderr = run(capfd, "predict", HAPPY, "--recipe", other)
     assert status == 2
     assert "384 language columns" in stderr
-    assert "'minilm.0'" in stderr
+    assert "'minilm-adapted.0'" in stderr

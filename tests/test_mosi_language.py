@@ -12,6 +12,9 @@ from rmfn.corpora import LabelledSegment, make_sequences
 from rmfn.predict import SHIPPED, Predictor
 
 
+ADAPTED = MiniLM(adapter=SHIPPED.name)
+
+
 @pytest.fixture(scope="module")
 def predictor() -> Predictor:
     return Predictor.load()
@@ -30,7 +33,7 @@ def speak(text: str) -> LabelledSegment:
 @pytest.fixture(scope="module")
 def say(predictor):
     def predict(*texts: str) -> list[float]:
-        sequences = make_sequences([speak(text) for text in texts], [MiniLM()], WordTiming())
+        sequences = make_sequences([speak(text) for text in texts], [ADAPTED], WordTiming())
         return [found["sentiment"].value for found in predictor.predict(sequences)]
 
     return predict
@@ -38,7 +41,7 @@ def say(predictor):
 
 def test_it_is_small_and_reads_what_the_recipe_makes(predictor):
     assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 10e6
-    assert predictor.columns == {"language": MiniLM().names, "acoustic": WordTiming().names}
+    assert predictor.columns == {"language": ADAPTED.names, "acoustic": WordTiming().names}
     predictor.require_recipe(load_recipe("embedded").provenance)
 
 
