@@ -65,7 +65,7 @@ class WhisperX:
     least_confidence: float = -1.0
     most_repetition: float = 2.4
     compute_type: str = "int8"
-    batch_size: int = field(default=4, compare=False)
+    batch_size: int = field(default=2, compare=False)
     threads: int = field(default=1, compare=False)
     device: str = field(default="cpu", compare=False)
 

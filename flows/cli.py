@@ -33,7 +33,10 @@ exit status: 0 all went well; 1 a clip could not be processed; 2 the input canno
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
+    from pipeline.memory import share_one_heap
+
     options = _build_parser().parse_args(arguments)
+    share_one_heap()
     # A clip's stages share the cores; threads inside a stage would mostly wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -36,6 +36,7 @@ from extractors.weights import WeightsDamaged, WeightsMissing
 from pipeline.clip import Clip
 from pipeline.errors import ClipError, MediaError, NoFace
 from pipeline.media import MediaNotes, read_audio, read_frames
+from pipeline.memory import release_memory, share_one_heap
 from pipeline.store import read_track, write_track
 
 # Errors that mean the same here as there; anything else is a defect of ours.
@@ -204,6 +205,7 @@ def _raise(answer: dict[str, Any], clip: Clip, modality: str) -> None:
 
 def main() -> None:
     """The child: one request a line until there are no more."""
+    share_one_heap()
     answers = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
     os.dup2(2, 1)  # whatever libraries print must not be taken for an answer
     requests: SimpleQueue[str] = SimpleQueue()
@@ -260,6 +262,8 @@ def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
         if value and name.startswith("audio_") != visual
     }
     write_track(request["out"], replace(track, notes={**noticed, **track.notes}))
+    del track
+    release_memory()
     return {"done": True}
 
 

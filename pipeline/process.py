@@ -33,6 +33,7 @@ from pipeline.apart import measure_apart
 from pipeline.clip import Clip, open_clip
 from pipeline.errors import AlignmentFailed, NoSpeech
 from pipeline.media import read_audio
+from pipeline.memory import release_memory
 from pipeline.pooling import pool
 from pipeline.quality import Quality, measure_quality
 from pipeline.recipe import Recipe
@@ -158,6 +159,7 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
     if transcript is None:
         with run.stage("transcribe"):
             transcript = recipe.transcribe(audio)
+        release_memory()
     if not transcript.tokens:
         raise NoSpeech(
             f"{run.clip.path}: no speech was found in {run.clip.duration:.1f} s of sound; "
@@ -203,6 +205,7 @@ def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
         if run.store is not None:
             run.store.put_track(run.clip.id, modality, f"{key}-{index}", track, run.origin)
         tracks.append(track)
+    release_memory()
     return tuple(tracks)
 
 

@@ -1,0 +1,35 @@
+"""Memory that was freed goes back to the system.
+
+The C library keeps what was freed for later, in a heap for each few threads. A process would stay
+as large as its largest moment was, while others of the same clip reach theirs. What is done here is
+done where the C library can (glibc).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+
+M_ARENA_MAX = -8  # of mallopt
+
+
+def share_one_heap() -> None:
+    """One heap for all threads; to be said before there are any.
+
+    A hundred megabytes less for three minutes of speech, and no slower: the threads of one clip
+    seldom allocate at the same time.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
+
+
+def release_memory() -> None:
+    """Hand freed memory back."""
+    import pyarrow as pa  # half a second that a command's help can do without
+
+    gc.collect()
+    pa.default_memory_pool().release_unused()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
