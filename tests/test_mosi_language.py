@@ -11,7 +11,6 @@ from pipeline.recipe import load_recipe
 from rmfn.corpora import LabelledSegment, make_sequences
 from rmfn.predict import SHIPPED, Predictor
 
-
 ADAPTED = MiniLM(adapter=SHIPPED.name)
 
 
