@@ -70,5 +70,7 @@ def show_metrics(target: Target) -> dict[str, str]:
 
 
 def _row(name: str, scores: dict[str, Any], shown: dict[str, str]) -> str:
-    cells = ("-" if np.isnan(scores[k]) else f"{scores[k]:.3f}" for k in shown)
+    # An undefined number is NaN, or None once it was read back from JSON.
+    known = [np.nan if scores[k] is None else scores[k] for k in shown]
+    cells = ("-" if np.isnan(value) else f"{value:.3f}" for value in known)
     return f"| {name} | " + " | ".join(cells) + " |"

@@ -8,6 +8,8 @@ from extractors.language_minilm import MiniLM
 from extractors.types import Word
 from extractors.word_timing import WordTiming
 from pipeline.recipe import load_recipe
+from rmfn.card import write_card
+from rmfn.checkpoint import load_checkpoint
 from rmfn.corpora import LabelledSegment, make_sequences
 from rmfn.predict import SHIPPED, Predictor
 
@@ -81,3 +83,10 @@ def test_spelling_of_speech_recognition_changes_little(say):
         "I really didn't expect that, but it's great!", "i really didnt expect that but its great"
     )
     assert heard == pytest.approx(transcribed, abs=0.1)
+
+
+@pytest.mark.parametrize("name", ["mosi-language", "mmmo-av"])
+def test_the_numbers_in_a_card_are_those_in_the_manifest(name):
+    folder = SHIPPED.parent / name
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert write_card(load_checkpoint(folder).manifest, text) == text
