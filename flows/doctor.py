@@ -44,9 +44,11 @@ def examine(recipe: Recipe) -> list[dict[str, Any]]:
         lines.append(_examine_package(package))
     for library, package in dict.fromkeys(pair for line, _ in used for pair in line.libraries):
         lines.append(_examine_library(library, package))
+    models: list[dict[str, Any]] = []
     for line, backend in used:
-        lines += _examine_models(line, backend)
-    return lines + _examine_machine()
+        # Two backends of one kind share a model.
+        models += [found for found in _examine_models(line, backend) if found not in models]
+    return [*lines, *models, *_examine_machine()]
 
 
 def _used_backends(recipe: Recipe) -> list[tuple[Backend, Any]]:

@@ -75,3 +75,10 @@ def test_a_backend_that_is_not_installed(monkeypatch):
     settings = tomllib.loads((RECIPES / "embedded.toml").read_text())
     settings["acoustic"] = [{"backend": "opensmile"}]
     assert missing(examine(build_recipe(settings)))["opensmile"] == "pip install opensmile"
+
+
+def test_a_model_of_two_backends_is_told_once():
+    recipe = load_recipe("embedded")
+    assert [backend.__class__.__name__ for backend in recipe.language] == ["MiniLM", "MiniLM"]
+    told = [line["what"] for line in examine(recipe)]
+    assert len(set(told)) == len(told)
