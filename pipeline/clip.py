@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -199,7 +200,9 @@ def _keep_quiet() -> None:
     """FFmpeg's messages go nowhere, whatever another library (torchvision, when it is imported)
     has set: a decoder thread that waits for Python's lock to hand a message to Python's logging,
     while the thread with the lock waits for the decoder to end, waits for ever."""
-    av.logging.set_level(None)
+    if av.logging.get_level() is not None:
+        av.logging.set_level(None)
+        time.sleep(0.02)  # who is waiting for the lock already gets it now
 
 
 @contextmanager
