@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from pipeline.whole import write_whole
 
 
 def to_json(record: Any) -> str:
@@ -18,12 +19,7 @@ def write_json(path: str | Path, record: Any) -> None:
     target = Path(path)
     text = to_json(record)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        draft.write_text(text + "\n", encoding="utf-8")
-        os.replace(draft, target)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(target, lambda file: file.write(f"{text}\n".encode()))
 
 
 def _finite(value: Any) -> Any:

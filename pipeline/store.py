@@ -44,8 +44,8 @@ from pipeline.tables import (
     track_to_table,
     words_to_table,
     write_table,
-    write_whole,
 )
+from pipeline.whole import write_whole
 
 FORMAT = "rmfn store"
 VERSION = 1

@@ -7,9 +7,7 @@ in the table's metadata.
 from __future__ import annotations
 
 import json
-import os
-import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from numpy.typing import NDArray
 
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.sequence import AlignedSequence
+from pipeline.whole import write_whole
 
 # What reading a damaged file, or one of another kind, can raise. OSError: Arrow's word for a broken
 # footer or page.
@@ -38,22 +37,6 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> Non
             table, file, compression="zstd", use_dictionary=False, write_page_checksum=True
         ),
     )
-
-
-def write_whole(path: Path, write: Callable[[Any], object]) -> None:
-    """Write beside the place, force it to the disk, then put it in place in one step."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with open(temporary, "xb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException as e:
-        temporary.unlink(missing_ok=True)
-        if isinstance(e, OSError):  # say which file was meant, not its temporary name
-            raise OSError(e.errno, e.strerror or str(e), str(path)) from e
-        raise
 
 
 def read_table(path: Path) -> pa.Table:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -22,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from pipeline.whole import replace_folder
 from rmfn.baselines import build
 from rmfn.data import Scaler
 from rmfn.dataset import Target
@@ -135,27 +134,15 @@ def save_checkpoint(
     refuse_foreign(folder)
     weights = save(_pack(ensemble))
     manifest = replace(manifest, weights_sha256=hashlib.sha256(weights).hexdigest())
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replace_folder(folder) as fresh:
         (fresh / WEIGHTS).write_bytes(weights)
         text = json.dumps(_finite(asdict(manifest)), indent=1, ensure_ascii=False)
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
         (fresh / CARD).write_text(card, encoding="utf-8")
         for name, content in (beside or {}).items():
             (fresh / name).write_bytes(content)
-        fresh.chmod(0o755)
         if (folder / RUN).is_dir():
             shutil.copytree(folder / RUN, fresh / RUN, ignore=shutil.ignore_patterns(STATE))
-        if folder.exists():
-            old = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            os.replace(folder, old)
-            os.replace(fresh, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return manifest
 
 

@@ -14,14 +14,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -40,6 +37,7 @@ from pipeline.tables import (
     words_to_table,
     write_table,
 )
+from pipeline.whole import replace_folder
 from rmfn.splits import SPLITS, check_splits, make_splits
 from rmfn.targets import Target, check_labels, describe_target, find_targets
 
@@ -181,23 +179,11 @@ def save_dataset(dataset: Dataset, folder: str | Path) -> str:
         "hash": hashed,
         "written_by": f"rmfn {version('rmfn')}",
     }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
+    with replace_folder(folder) as fresh:
         write_table(fresh / SEGMENTS, _segments_to_table(dataset), {})
         write_table(fresh / WORDS, _sequences_to_table(dataset), {})
         text = json.dumps(said, indent=1, ensure_ascii=False)
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
-        fresh.chmod(0o755)
-        if folder.exists():
-            old = Path(mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-            os.replace(folder, old)
-            os.replace(fresh, folder)
-            shutil.rmtree(old)
-        else:
-            os.replace(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
     return hashed
 
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DatasetError
+from pipeline.whole import write_whole
 
 CURRENT, FROZEN, DATA, DECISION = "current", "frozen.json", "data", "decision.json"
 _VERSION = re.compile(r"v[1-9][0-9]*")
@@ -133,10 +133,4 @@ def _encode(record: dict[str, Any]) -> str:
 
 
 def _write(file: Path, text: str) -> None:
-    """Write a file whole or not at all, without torch: every prediction looks in here."""
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        draft.write_text(text, encoding="utf-8")
-        os.replace(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
+    write_whole(file, lambda opened: opened.write(text.encode()))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
@@ -28,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from pipeline import whole
 from pipeline.errors import DatasetError
 
 RUN, RECORD, CURVES, STATE = "run", "run.json", "curves", "state"
@@ -129,16 +129,10 @@ def write_whole(path: Path, data: bytes) -> None:
     ------
     OSError : it cannot be written; what was there before still is.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(draft, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(draft, path)
+        whole.write_whole(path, lambda file: file.write(data))
     except OSError as e:
-        draft.unlink(missing_ok=True)
         reason = e.strerror or str(e)
         raise OSError(
             e.errno, f"{reason}; the last finished epoch is kept (--resume)", str(path)
