@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -26,11 +26,14 @@ class Example:
     features : {modality: float32 [N, D]}, finite.
     observed : {modality: bool [N]}, True where anything was measured.
     labels : float32 [targets], in the units of the corpus; NaN where not given, empty if none is.
+    video, speaker : whose it is; "" where not known. A sequence without a video is one by itself.
     """
 
     features: dict[str, Tensor]
     observed: dict[str, Tensor]
     labels: Tensor = field(default_factory=lambda: torch.empty(0))
+    video: str = ""
+    speaker: str = ""
 
     def __len__(self) -> int:
         return len(next(iter(self.features.values())))
@@ -46,20 +49,26 @@ class Batch:
     lengths : int64 [B].
     observed : {modality: bool [B, N]}.
     labels : float32 [B, targets].
+    videos : int64 [B], the same number the same video; empty where nobody asked.
+    speakers : [B] names, "" where not known.
     """
 
     features: dict[str, Tensor]
     lengths: Tensor
     observed: dict[str, Tensor]
     labels: Tensor
+    videos: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    speakers: tuple[str, ...] = ()
 
     def to(self, device: torch.device) -> Batch:
         """The same on another device."""
-        return Batch(
-            {m: x.to(device) for m, x in self.features.items()},
-            self.lengths.to(device),
-            {m: x.to(device) for m, x in self.observed.items()},
-            self.labels.to(device),
+        return replace(
+            self,
+            features={m: x.to(device) for m, x in self.features.items()},
+            lengths=self.lengths.to(device),
+            observed={m: x.to(device) for m, x in self.observed.items()},
+            labels=self.labels.to(device),
+            videos=self.videos.to(device),
         )
 
 
@@ -77,7 +86,13 @@ class Scaler:
     mean: dict[str, NDArray[np.float64]]
     std: dict[str, NDArray[np.float64]]
 
-    def __call__(self, sequence: AlignedSequence, labels: Sequence[float] = ()) -> Example:
+    def __call__(
+        self,
+        sequence: AlignedSequence,
+        labels: Sequence[float] = (),
+        video: str = "",
+        speaker: str = "",
+    ) -> Example:
         """Take the columns out of a sequence and scale them.
 
         Values become standard deviations from the mean, at most 5; NaN becomes 0, the mean, and is
@@ -96,7 +111,8 @@ class Scaler:
             scaled = np.where(finite, np.clip(scaled, -CLIP, CLIP), 0)
             features[modality] = torch.from_numpy(scaled.astype(np.float32))
             observed[modality] = torch.from_numpy(finite.any(axis=1))
-        return Example(features, observed, torch.tensor(labels, dtype=torch.float32))
+        given = torch.tensor(labels, dtype=torch.float32)
+        return Example(features, observed, given, video, speaker)
 
 
 def select_columns(
@@ -151,6 +167,16 @@ def collate(examples: Sequence[Example]) -> Batch:
         torch.tensor([len(e) for e in examples]),
         {m: pad_sequence([e.observed[m] for e in examples], batch_first=True) for m in modalities},
         torch.stack([e.labels for e in examples]),
+        number_videos(examples),
+        tuple(e.speaker for e in examples),
+    )
+
+
+def number_videos(examples: Sequence[Example]) -> Tensor:
+    """A number for each video, in the order they come: int64 [B]; one without a name is its own."""
+    places: dict[str | int, int] = {}
+    return torch.tensor(
+        [places.setdefault(e.video or n, len(places)) for n, e in enumerate(examples)]
     )
 
 
@@ -168,6 +194,35 @@ def shuffled_batches(
         yield collate([examples[i] for i in batches[n]])
 
 
+def shuffled_videos(
+    examples: Sequence[Example], size: int, generator: torch.Generator
+) -> Iterator[Batch]:
+    """All examples once, whole videos in random batches of at most ``size`` sequences, unless one
+    video has more. A video's sequences stay in their order."""
+    for rows in pack_videos(examples, size, generator):
+        yield collate([examples[n] for n in rows])
+
+
+def pack_videos(
+    examples: Sequence[Example], size: int, generator: torch.Generator | None = None
+) -> list[list[int]]:
+    """The places of all examples in batches of whole videos; without dice in the order given."""
+    numbers = number_videos(examples)
+    videos: list[list[int]] = [[] for _ in range(len(numbers.unique()))]
+    for n, video in enumerate(numbers.tolist()):
+        videos[video].append(n)
+    if generator is not None:
+        order = torch.randperm(len(videos), generator=generator).tolist()
+        videos = [videos[n] for n in order]
+    batches: list[list[int]] = []
+    for rows in videos:
+        if batches and len(batches[-1]) + len(rows) <= size:
+            batches[-1] += rows
+        else:
+            batches.append(list(rows))
+    return batches
+
+
 def drop_modalities(batch: Batch, share: float, generator: torch.Generator) -> Batch:
     """Make modalities missing as if a sequence never had them, each with probability ``share``.
 
@@ -182,7 +237,7 @@ def drop_modalities(batch: Batch, share: float, generator: torch.Generator) -> B
     for n, m in enumerate(modalities):
         features[m] = batch.features[m] * kept[:, n, None, None]
         observed[m] = batch.observed[m] & kept[:, n, None]
-    return Batch(features, batch.lengths, observed, batch.labels)
+    return replace(batch, features=features, observed=observed)
 
 
 def refuse_infinite(

@@ -85,7 +85,7 @@ def evaluate_dataset(
         }
     if ablate:
         for name, sequences in _ablate(dataset.sequences, manifest):
-            values = predictor.predict_values(sequences)
+            values = predictor.predict_values(sequences, dataset.videos)
             for n, target, part in _each(manifest.labels):
                 found = report[target.name].setdefault("ablation", {})
                 found[name] = score_target(values[:, part], labels[:, n], target)
@@ -133,7 +133,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """The plain part of `evaluate_dataset`, of labels [n, T]; NaN ones are passed over."""
     y = np.asarray(labels, float)
-    predicted = predictor.predict_values(sequences)
+    predicted = predictor.predict_values(sequences, videos)
     conformal = predictor.manifest.conformal
     report = {}
     for n, target, part in _each(predictor.manifest.labels):
@@ -191,7 +191,9 @@ def _compare(
 ) -> None:
     """Put the comparison with another model into the report of every label that both predict."""
     places = {target.name: (target, part) for _, target, part in _each(theirs.manifest.labels)}
-    left, right = (each.predict_values(dataset.sequences) for each in (ours, theirs))
+    left, right = (
+        each.predict_values(dataset.sequences, dataset.videos) for each in (ours, theirs)
+    )
     for n, target, part in _each(ours.manifest.labels):
         other, place = places.get(target.name, (None, slice(0)))
         if other is None or (other.kind, other.classes) != (target.kind, target.classes):

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from extractors.language_minilm import ADAPTER, MiniLM
 from pipeline.errors import DatasetError
 from rmfn.adapt import AdaptSettings
-from rmfn.baselines import MODELS, build
+from rmfn.baselines import MODELS, build, find_refusal
 from rmfn.corpora import split_videos
 from rmfn.data import refuse_infinite
 from rmfn.dataset import Dataset, Target, check_splits, hash_dataset, make_splits
-from rmfn.tasks import count_outputs, read_labels
-from rmfn.train import Network, TrainSettings, find_device
+from rmfn.running import TrainSettings
+from rmfn.tasks import count_outputs, name_classes, read_labels
+from rmfn.train import Network, find_device
 
 VALIDATION_PARTS = 6  # one part in so many of the videos says when to stop
 SHARES = (0.7, 0.15, 0.15)  # train, valid and test of splits that are made here
@@ -147,6 +148,8 @@ def prepare(dataset: Dataset, plan: Plan) -> Job:
             raise DatasetError(
                 f"{dataset.name}: no segment to learn from has the label {target.name!r}"
             )
+    if reason := find_refusal(plan.model, kept.videos, kept.speakers, tuple(job.columns)):
+        raise DatasetError(f"{dataset.name}: {plan.model} is not for these data: {reason}")
     # A device or a setting that there is not is told before any work.
     find_device(plan.settings.device)
     with torch.random.fork_rng(devices=[]):
@@ -178,10 +181,12 @@ def configure(job: Job) -> dict[str, Any]:
     """All arguments of ``build`` but the name."""
     kind, _, said = MODELS.get(job.plan.model, (None, None, {}))
     known = {each.name for each in fields(kind)} - said.keys() if kind else set()
+    classes = tuple(len(name_classes(target)) for target in job.targets)
     return {
         "inputs": {modality: len(names) for modality, names in job.columns.items()},
         "hidden": {m: job.plan.hidden.get(m, UNITS.get(m, 32)) for m in job.columns},
         "outputs": count_outputs(job.targets),
+        **({"classes": classes} if "classes" in known else {}),
         **{k: v for k, v in USUAL.items() if k in known},
         **job.plan.model_settings,
     }

@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import DatasetError
+from rmfn.running import TrainSettings
 from rmfn.runs import write_whole
-from rmfn.train import TrainSettings
 from rmfn.train_dataset import Plan
 
 

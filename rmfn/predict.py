@@ -116,8 +116,11 @@ class Predictor:
         """
         return self.predict([sequence])[0]
 
-    def predict(self, sequences: Sequence[AlignedSequence]) -> list[dict[str, Estimate | Choice]]:
-        """Predict several utterances; none depends on the others."""
+    def predict(
+        self, sequences: Sequence[AlignedSequence], videos: Sequence[str] = ()
+    ) -> list[dict[str, Estimate | Choice]]:
+        """Predict several utterances; none depends on the others, but for a model that reads whole
+        videos, whose utterances come in their order (``videos`` as `predict_values`)."""
         return [
             {
                 target.name: _read(row[part], target, width)
@@ -128,15 +131,22 @@ class Predictor:
                     strict=True,
                 )
             }
-            for row in self.predict_values(sequences).tolist()
+            for row in self.predict_values(sequences, videos).tolist()
         ]
 
-    def predict_values(self, sequences: Sequence[AlignedSequence]) -> NDArray[np.float64]:
+    def predict_values(
+        self, sequences: Sequence[AlignedSequence], videos: Sequence[str] = ()
+    ) -> NDArray[np.float64]:
         """The mean over the members [n, C] (``rmfn.tasks``): label units of regressions, kept on
-        their scales, and probabilities of classes."""
+        their scales, and probabilities of classes.
+
+        Parameters
+        ----------
+        videos : [n] of which video each utterance is; () = each is by itself.
+        """
         if not sequences:
             return np.empty((0, count_outputs(self.manifest.labels)))
-        mean = self.checkpoint.ensemble.predict_each(sequences).double().mean(0).numpy()
+        mean = self.checkpoint.ensemble.predict_each(sequences, videos).double().mean(0).numpy()
         return keep_on_scale(mean, self.manifest.labels)
 
     def explain(self, sequence: AlignedSequence) -> Attention:

@@ -27,7 +27,8 @@ def predict_utterances(
     of the most probable one as value.
     """
     kinds = {target.name: target.kind for target in predictor.manifest.labels}
-    found = predictor.predict([sequence.between(part.start, part.stop) for part in utterances])
+    parts = [sequence.between(part.start, part.stop) for part in utterances]
+    found = predictor.predict(parts, [sequence.clip_id] * len(parts))
     return [
         {
             label: _choose(said.probabilities, kinds[label] == "binary")

@@ -131,7 +131,7 @@ def measure_errors(
 
     NaN where a segment has no label at all.
     """
-    predicted = predictor.predict_values(dataset.sequences)
+    predicted = predictor.predict_values(dataset.sequences, dataset.videos)
     labels = read_labels(dataset, targets)
     errors = np.empty_like(labels)
     for n, (target, part) in enumerate(zip(targets, lay_out(targets), strict=True)):

@@ -132,13 +132,36 @@ def compute_loss(
         given = ~labels[:, n].isnan()
         if not given.any():
             continue
-        out, true = raw[given, part].float(), labels[given, n]
-        if target.kind == "regression":
-            loss = (out[:, 0] - (true - mean[n]) / std[n]).abs().mean()
-        else:
-            loss = F.cross_entropy(out, true.long())
+        loss = _measure(raw[given, part], labels[given, n], target, mean[n], std[n]).mean()
         total, weighed = total + weights[n] * loss, weighed + weights[n]
     return total / weighed if weighed > 0 else total
+
+
+def compute_losses(
+    raw: Tensor,
+    labels: Tensor,
+    targets: Sequence[Target],
+    mean: Tensor,
+    std: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Each sequence's own loss [B], the weighted mean over the targets that it has labels of; 0 if
+    it has none. Arguments as `compute_loss`, of which this is the mean where all labels are given.
+    """
+    total, weighed = raw.new_zeros(len(raw)), raw.new_zeros(len(raw))
+    for n, (target, part) in enumerate(zip(targets, lay_out(targets), strict=True)):
+        given = (~labels[:, n].isnan()).nonzero()[:, 0]
+        loss = _measure(raw[given, part], labels[given, n], target, mean[n], std[n])
+        total = total.index_add(0, given, weights[n] * loss)
+        weighed = weighed.index_add(0, given, weights[n].expand(len(given)))
+    return total / torch.where(weighed > 0, weighed, 1)
+
+
+def _measure(raw: Tensor, labels: Tensor, target: Target, mean: Tensor, std: Tensor) -> Tensor:
+    """One target's loss of each sequence."""
+    if target.kind == "regression":
+        return (raw[:, 0].float() - (labels - mean) / std).abs()
+    return F.cross_entropy(raw.float(), labels.long(), reduction="none")
 
 
 def decode(raw: Tensor, targets: Sequence[Target], mean: Tensor, std: Tensor) -> Tensor:

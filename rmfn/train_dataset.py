@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from extractors.language_minilm import ADAPTER
 from rmfn.adapt import Adapter, adapt, describe_encoder, pack_adapter
@@ -34,9 +35,10 @@ from rmfn.job import (
     record,
     rotate_parts,
 )
+from rmfn.running import Epoch
 from rmfn.runs import RUN, Run
 from rmfn.tasks import count_outputs, find_constants, keep_on_scale, lay_out, score_constants
-from rmfn.train import Ensemble, Epoch, fit_ensemble
+from rmfn.train import Ensemble, fit_ensemble
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,8 @@ def _fit(
         progress,
         run,
         name,
+        job.dataset.videos,
+        job.dataset.speakers,
     )
     progress.advance()
     return ensemble
@@ -264,10 +268,18 @@ def _cross_validate(job: Job, progress: _Counter, run: Run | None = None) -> NDA
             report,
             run,
             f"fold{fold}",
+            job.dataset.videos,
+            job.dataset.speakers,
         )
-        out[:, test] = ensemble.predict_each([seen.dataset.sequences[n] for n in test]).numpy()
+        out[:, test] = _predict_each(seen, ensemble, test).numpy()
     progress.advance()
     return keep_on_scale(out, job.targets)
+
+
+def _predict_each(job: Job, ensemble: Ensemble, rows: list[int]) -> Tensor:
+    """Every member's decoded predictions of these segments [members, n, C]."""
+    data = job.dataset
+    return ensemble.predict_each([data.sequences[n] for n in rows], [data.videos[n] for n in rows])
 
 
 def _predict_held_out(
@@ -277,7 +289,9 @@ def _predict_held_out(
     total = np.zeros((len(job.dataset), count_outputs(job.targets)))
     count = np.zeros((len(job.dataset), 1))
     for member, (_, held) in zip(ensemble.members, parts, strict=True):
-        examples = [ensemble.scaler(job.dataset.sequences[n]) for n in held]
+        examples = [
+            ensemble.scaler(job.dataset.sequences[n], video=job.dataset.videos[n]) for n in held
+        ]
         total[held] += keep_on_scale(member.predict(examples).double().numpy(), job.targets)
         count[held] += 1
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
@@ -292,7 +306,7 @@ def _report_folds(job: Job, runs: NDArray[np.float64]) -> dict[str, Any]:
 def _report(
     job: Job, how: str, ensemble: Ensemble, scored: list[int], learned: list[int]
 ) -> dict[str, Any]:
-    runs = ensemble.predict_each([job.dataset.sequences[n] for n in scored]).double().numpy()
+    runs = _predict_each(job, ensemble, scored).double().numpy()
     return _summarise(job, how, keep_on_scale(runs, job.targets), scored, learned)
 
 

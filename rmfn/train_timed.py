@@ -9,8 +9,8 @@ from pipeline.recipe import load_recipe
 from rmfn.adapt import AdaptSettings
 from rmfn.checkpoint import Manifest, refuse_foreign
 from rmfn.dataset import Dataset
+from rmfn.running import TrainSettings
 from rmfn.timed import SENTIMENT, find_word_steps, make_timed_dataset
-from rmfn.train import TrainSettings
 from rmfn.train_dataset import OnProgress, Plan, cross_validate_dataset, train_dataset
 
 PLAN = Plan(

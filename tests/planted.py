@@ -13,7 +13,7 @@ from pipeline.process import ClipRun
 from pipeline.recipe import load_recipe
 from pipeline.store import Store
 from rmfn.dataset import Dataset, Target
-from rmfn.train import TrainSettings
+from rmfn.running import TrainSettings
 from rmfn.train_dataset import Plan
 from tests.trained import make_corpus
 

@@ -17,8 +17,8 @@ from pipeline.sequence import AlignedSequence
 from rmfn import train_dataset as training
 from rmfn.adapt import AdaptSettings, adapt, average_adapters, describe_encoder, pack_adapter
 from rmfn.predict import Predictor
+from rmfn.running import TrainSettings
 from rmfn.timed import find_word_steps
-from rmfn.train import TrainSettings
 from rmfn.train_dataset import Plan, cross_validate_dataset
 from tests.trained import HIDDEN, SENTIMENT, SMALL, make_dataset
 

@@ -163,8 +163,8 @@ def test_a_plan_that_is_none(tmp_path, text, message):
 
 def test_a_plan_survives_its_file(tmp_path):
     from rmfn.plans import load_plan, save_plan
+    from rmfn.running import TrainSettings
     from rmfn.targets import Target
-    from rmfn.train import TrainSettings
     from rmfn.train_dataset import Plan
 
     plan = Plan(

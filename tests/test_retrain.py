@@ -233,7 +233,7 @@ def test_the_interval_redraws_whole_videos():
 
 def test_errors_are_absolute_or_wrong_and_averaged_over_labels():
     class Said:
-        def predict_values(self, sequences):
+        def predict_values(self, sequences, videos):
             return np.array([[1.0, 0.8, 0.2], [2.0, 0.3, 0.7], [0.0, 0.5, 0.5]])
 
     dataset = make_planted(40).take([0, 1, 2])

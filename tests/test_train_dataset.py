@@ -17,7 +17,7 @@ from rmfn.checkpoint import CheckpointError
 from rmfn.dataset import Dataset, hash_dataset
 from rmfn.evaluate import evaluate_dataset
 from rmfn.predict import Choice, Estimate, Predictor
-from rmfn.train import TrainSettings
+from rmfn.running import TrainSettings
 from rmfn.train_dataset import Plan, cross_validate_dataset, predict_folds, train_dataset
 from tests.trained import (
     COLUMNS,

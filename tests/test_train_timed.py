@@ -16,7 +16,7 @@ from rmfn.checkpoint import CheckpointError
 from rmfn.corpora import LabelledSegment, make_sequences
 from rmfn.evaluate import evaluate_timed
 from rmfn.predict import Predictor
-from rmfn.train import TrainSettings
+from rmfn.running import TrainSettings
 from rmfn.train_timed import PLAN, cross_validate_timed, train_timed
 
 SMALL = replace(

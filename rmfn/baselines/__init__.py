@@ -1,13 +1,17 @@
 """Every model that can be trained, by name.
 
 All are called ``model(features, lengths) -> [B, outputs]``, take sequences of different lengths,
-read no padding, and predict each sequence as if it were alone. All have ``model.config``, a frozen
-dataclass with at least ``inputs``, ``hidden``, ``outputs``, ``head``, ``dropout`` and
-``input_dropout``.
+read no padding, and predict each sequence as if it were alone (a model that ``reads_videos`` gets
+those as a third argument, and predicts each video so). All have ``model.config``, a frozen
+dataclass with at least ``inputs``, ``hidden`` and ``outputs``; one with ``classes`` is told there
+how many classes each target has, 0 for a regression. What else a model may have stands at
+``rmfn.train.fit``; ``refuse(videos, speakers, modalities)`` gives a reason why it is not for such
+data, or None.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -62,4 +66,19 @@ def build(
             f"inputs and hidden must name the same modalities in the same order, got "
             f"{list(inputs)} and {list(hidden)}"
         )
+    settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}  # of JSON
     return model(config(inputs=inputs, hidden=hidden, outputs=outputs, **(settings | said)))
+
+
+def find_refusal(
+    name: str, videos: Sequence[str], speakers: Sequence[str], modalities: Sequence[str]
+) -> str | None:
+    """Why a model's definition asks for more than some data have; None if it does not.
+
+    Parameters
+    ----------
+    videos, speakers : of each segment; "" where not known.
+    """
+    model = MODELS[name][1] if name in MODELS else None
+    refuse = getattr(model, "refuse", None)
+    return None if refuse is None else refuse(videos, speakers, modalities)
