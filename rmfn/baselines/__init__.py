@@ -17,9 +17,15 @@ from typing import Any
 
 from torch import nn
 
+from rmfn.baselines.bc_lstm import BCLSTM, BCLSTMConfig
+from rmfn.baselines.df import DF, DFConfig
 from rmfn.baselines.ef_lstm import EFLSTM, EFLSTMConfig
+from rmfn.baselines.gme_lstm import GMELSTM, GMELSTMConfig
 from rmfn.baselines.marn import MARN, MARNConfig
 from rmfn.baselines.mfn import MFN, MFNConfig
+from rmfn.baselines.mv_lstm import MVLSTM, MVLSTMConfig
+from rmfn.baselines.sal_cnn import SALCNN, SALCNNConfig
+from rmfn.baselines.tfn import TFN, TFNConfig
 from rmfn.model import RMFN, RMFNConfig
 
 # name: configuration, model, and the settings that make it what its name says
@@ -33,7 +39,16 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
     "rmfn-no-highlight": (RMFNConfig, RMFN, {"highlight": False}),
     "marn": (MARNConfig, MARN, {}),
     "mfn": (MFNConfig, MFN, {}),
+    "gme-lstm": (GMELSTMConfig, GMELSTM, {}),
+    "tfn": (TFNConfig, TFN, {}),
+    "bc-lstm": (BCLSTMConfig, BCLSTM, {}),
+    "mv-lstm": (MVLSTMConfig, MVLSTM, {}),
     "ef-lstm": (EFLSTMConfig, EFLSTM, {}),
+    "ef-slstm": (EFLSTMConfig, EFLSTM, {"layers": 2}),
+    "ef-blstm": (EFLSTMConfig, EFLSTM, {"bidirectional": True}),
+    "ef-sblstm": (EFLSTMConfig, EFLSTM, {"layers": 2, "bidirectional": True}),
+    "sal-cnn": (SALCNNConfig, SALCNN, {}),
+    "df": (DFConfig, DF, {}),
 }
 
 
