@@ -24,6 +24,8 @@ SMOOTH = [name for name in TRAINED if name not in {"gme-lstm", "tfn", "sal-cnn",
 
 
 def make(name: str, outputs: int = 2, **settings) -> torch.nn.Module:
+    if "classes" in {f.name for f in fields(MODELS[name][0])}:
+        settings["classes"] = (0,) * outputs
     torch.manual_seed(0)
     return build(name, INPUTS, HIDDEN, outputs, **settings).double().eval()
 

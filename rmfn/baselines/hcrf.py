@@ -38,6 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +46,22 @@ from torch import Tensor, nn
 from rmfn.baselines.chain import find_posteriors, sum_paths
 from rmfn.baselines.levels import count_labels, make_centres, read_out
 from rmfn.lsthm import Packed, pack
+
+_EARLY: dict[str, Any] = {"views": False, "linked": False, "coupled": False}
+_LINKED = {"views": True, "linked": True, "coupled": False}
+_COUPLED = {"views": True, "linked": False, "coupled": True}
+
+# The settings that make the members what their names say
+FAMILY: dict[str, dict[str, Any]] = {
+    "mv-hsshcrf": {**_LINKED, "disjoint": False, "layers": 3},
+    "ef-hsshcrf": {**_EARLY, "disjoint": False, "layers": 3},
+    "cmv-ldhcrf": {**_COUPLED, "disjoint": True, "layers": 1},
+    "cmv-hcrf": {**_COUPLED, "disjoint": False, "layers": 1},
+    "mv-ldhcrf": {**_LINKED, "disjoint": True, "layers": 1},
+    "mv-hcrf": {**_LINKED, "disjoint": False, "layers": 1},
+    "ef-ldhcrf": {**_EARLY, "disjoint": True, "layers": 1},
+    "ef-hcrf": {**_EARLY, "disjoint": False, "layers": 1},
+}
 
 MOST = 1024  # product states; their moves are a matrix of the square of that, for every label
 
