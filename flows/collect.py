@@ -13,7 +13,8 @@ from pipeline.errors import DatasetError
 if TYPE_CHECKING:
     from rmfn.dataset import Dataset, Target
     from rmfn.retrain import Rule
-    from rmfn.train_dataset import OnProgress, Plan
+    from rmfn.train_dataset import Plan
+    from rmfn.unseen import OnProgress
 
 LABELS = "labels.csv"
 

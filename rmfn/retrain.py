@@ -29,7 +29,8 @@ from rmfn.significance import compare_models
 from rmfn.splits import make_splits
 from rmfn.targets import Target, describe_target, find_targets
 from rmfn.tasks import lay_out, read_labels
-from rmfn.train_dataset import OnProgress, Plan, train_dataset
+from rmfn.train_dataset import Plan, train_dataset
+from rmfn.unseen import OnProgress
 
 FROZEN_SHARE = 0.2
 MARGIN = 0.01  # of a label's scale

@@ -6,20 +6,18 @@ at here at all. A kill, or a full disk, costs the running epoch: the run's folde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from extractors.language_minilm import ADAPTER
-from rmfn.adapt import Adapter, adapt, describe_encoder, pack_adapter
+from rmfn.adapt import describe_encoder, pack_adapter
 from rmfn.card import write_card
 from rmfn.checkpoint import Manifest, refuse_foreign, save_checkpoint
-from rmfn.corpora import split_videos
 from rmfn.dataset import Dataset
 from rmfn.evaluate import calibrate, summarise
 from rmfn.job import (
@@ -29,29 +27,15 @@ from rmfn.job import (
     count_groups,
     keep_features,
     list_versions,
-    make_network,
     name_splits,
     prepare,
     record,
     rotate_parts,
 )
-from rmfn.running import Epoch
 from rmfn.runs import RUN, Run
 from rmfn.tasks import count_outputs, find_constants, keep_on_scale, lay_out, score_constants
-from rmfn.train import Ensemble, fit_ensemble
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a long training stands: the epoch of which of all trainings."""
-
-    run: int
-    runs: int
-    what: str
-    epoch: Epoch
-
-
-OnProgress = Callable[[Progress], None]
+from rmfn.train import Ensemble
+from rmfn.unseen import OnProgress, Steps, adapt_columns, cross_validate, fit_job, predict_each
 
 
 def train_dataset(
@@ -97,26 +81,27 @@ def train_dataset(
     steps = [(plan.folds * len(plan.seeds), "cross-validation")] if plan.folds else []
     steps += [(len(plan.seeds), "train, for valid")] if learned == "all" and scored else []
     steps += [(len(plan.seeds), learned)]
-    progress = _Counter(steps, on_progress)
+    progress = Steps(steps, on_progress)
 
     metrics: dict[str, Any] = {}
     unseen = np.full((len(job.dataset), count_outputs(job.targets)), np.nan)
     if plan.folds:
-        runs = _cross_validate(job, progress, run)
+        runs = cross_validate(job, progress, run)
         metrics["cross-validation"] = _report_folds(job, runs)
         unseen = runs.mean(0)
     if learned == "all" and scored:
         parts = rotate_parts(job, job.train)
-        seen, _ = _adapt(job, job.train)
-        ensemble = _fit(seen, parts, progress, run, "train")
+        seen, _ = adapt_columns(job, job.train)
+        ensemble = fit_job(seen, parts, progress, run, "train")
+        progress.advance()
         how = "trained on the split train alone, scored on valid"
         metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
     if learned == "all":
         parts = rotate_parts(job, job.learned)
     else:
         parts = [(job.train, job.valid)] * len(plan.seeds)
-    seen, adapter = _adapt(job, job.learned if learned == "all" else job.train)
-    ensemble = _fit(seen, parts, progress, run, learned)
+    seen, adapter = adapt_columns(job, job.learned if learned == "all" else job.train)
+    ensemble = fit_job(seen, parts, progress, run, learned)
     if learned == "train":
         how = "trained on the split train, stopped and scored on valid"
         metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
@@ -169,117 +154,8 @@ def cross_validate_dataset(
     plan = plan or Plan()
     plan = replace(plan, folds=plan.folds or 5)
     job = prepare(dataset, plan)
-    progress = _Counter([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
-    return _report_folds(job, _cross_validate(job, progress))
-
-
-def predict_folds(
-    dataset: Dataset, plan: Plan | None = None, on_progress: OnProgress | None = None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Dataset]:
-    """The predictions behind `cross_validate_dataset`, for who compares models pair by pair.
-
-    Returns
-    -------
-    Decoded predictions [seeds, n, C], labels [n, T], and the n segments that they are of.
-    """
-    plan = plan or Plan()
-    plan = replace(plan, folds=plan.folds or 5)
-    job = prepare(dataset, plan)
-    progress = _Counter([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
-    return _cross_validate(job, progress), job.labels, job.dataset
-
-
-class _Counter:
-    """Turns the (place, epoch) of one step's trainings into a running number over all steps."""
-
-    def __init__(self, steps: Sequence[tuple[int, str]], on_progress: OnProgress | None):
-        self.steps, self.on_progress, self.step = list(steps), on_progress, 0
-
-    def __call__(self, place: int, epoch: Epoch) -> None:
-        if self.on_progress is not None:
-            before = sum(count for count, _ in self.steps[: self.step])
-            total = sum(count for count, _ in self.steps)
-            self.on_progress(Progress(before + place, total, self.steps[self.step][1], epoch))
-
-    def advance(self) -> None:
-        self.step += 1
-
-
-def _fit(
-    job: Job,
-    parts: Sequence[tuple[list[int], list[int]]],
-    progress: _Counter,
-    run: Run | None,
-    name: str,
-) -> Ensemble:
-    ensemble = fit_ensemble(
-        make_network(job),
-        job.targets,
-        job.plan.settings,
-        job.columns,
-        job.dataset.sequences,
-        job.labels,
-        parts,
-        job.plan.seeds,
-        [job.plan.weights.get(target.name, 1.0) for target in job.targets],
-        progress,
-        run,
-        name,
-        job.dataset.videos,
-        job.dataset.speakers,
-    )
-    progress.advance()
-    return ensemble
-
-
-def _adapt(job: Job, learned: list[int]) -> tuple[Job, Adapter | None]:
-    """The job with the language columns of an encoder that learned from these rows alone."""
-    if job.plan.adapt is None:
-        return job, None
-    sequences, adapter = adapt(
-        job.dataset.sequences, job.labels, learned, job.targets, job.plan.adapt
-    )
-    return replace(job, dataset=replace(job.dataset, sequences=tuple(sequences))), adapter
-
-
-def _cross_validate(job: Job, progress: _Counter, run: Run | None = None) -> NDArray[np.float64]:
-    """Decoded predictions of every segment by models that saw nothing of its video or speaker, not
-    even to stop: [seeds, n, C]."""
-    out = np.full((len(job.plan.seeds), len(job.dataset), count_outputs(job.targets)), np.nan)
-    seeds = len(job.plan.seeds)
-    for fold, test in enumerate(split_videos(job.groups, job.plan.folds, seed=0)):
-        inside = set(test)
-        rest = [n for n in job.learned if n not in inside]
-
-        def report(place: int, epoch: Epoch, fold: int = fold) -> None:
-            progress(fold * seeds + place, epoch)
-
-        seen, _ = _adapt(job, rest)
-        ensemble = fit_ensemble(
-            make_network(job),
-            job.targets,
-            job.plan.settings,
-            job.columns,
-            seen.dataset.sequences,
-            job.labels,
-            rotate_parts(job, rest),
-            job.plan.seeds,
-            [job.plan.weights.get(target.name, 1.0) for target in job.targets],
-            report,
-            run,
-            f"fold{fold}",
-            job.dataset.videos,
-            job.dataset.speakers,
-        )
-        out[:, test] = _predict_each(seen, ensemble, test).numpy()
-    progress.advance()
-    return keep_on_scale(out, job.targets)
-
-
-def _predict_each(job: Job, ensemble: Ensemble, rows: list[int]) -> Tensor:
-    """Every member's decoded predictions of these segments [members, n, C]."""
-    data = job.dataset
-    return ensemble.predict_each([data.sequences[n] for n in rows], [data.videos[n] for n in rows])
+    progress = Steps([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
+    return _report_folds(job, cross_validate(job, progress))
 
 
 def _predict_held_out(
@@ -306,7 +182,7 @@ def _report_folds(job: Job, runs: NDArray[np.float64]) -> dict[str, Any]:
 def _report(
     job: Job, how: str, ensemble: Ensemble, scored: list[int], learned: list[int]
 ) -> dict[str, Any]:
-    runs = _predict_each(job, ensemble, scored).double().numpy()
+    runs = predict_each(job, ensemble, scored).double().numpy()
     return _summarise(job, how, keep_on_scale(runs, job.targets), scored, learned)
 
 

@@ -11,7 +11,8 @@ from rmfn.checkpoint import Manifest, refuse_foreign
 from rmfn.dataset import Dataset
 from rmfn.running import TrainSettings
 from rmfn.timed import SENTIMENT, find_word_steps, make_timed_dataset
-from rmfn.train_dataset import OnProgress, Plan, cross_validate_dataset, train_dataset
+from rmfn.train_dataset import Plan, cross_validate_dataset, train_dataset
+from rmfn.unseen import OnProgress
 
 PLAN = Plan(
     targets=(SENTIMENT,),

@@ -26,7 +26,8 @@ from rmfn.baselines import MODELS
 from rmfn.dataset import Dataset, Target, find_targets, hash_dataset
 from rmfn.plans import save_plan
 from rmfn.runs import write_whole
-from rmfn.train_dataset import OnProgress, Plan, cross_validate_dataset, train_dataset
+from rmfn.train_dataset import Plan, cross_validate_dataset, train_dataset
+from rmfn.unseen import OnProgress
 
 if TYPE_CHECKING:
     import optuna

@@ -20,6 +20,7 @@ from rmfn.predict import Predictor
 from rmfn.running import TrainSettings
 from rmfn.timed import find_word_steps
 from rmfn.train_dataset import Plan, cross_validate_dataset
+from rmfn.unseen import predict_folds
 from tests.trained import HIDDEN, SENTIMENT, SMALL, make_dataset
 
 QUERY = "encoder.layer.5.attention.self.query"
@@ -65,7 +66,7 @@ def record(monkeypatch):
             for s, r in zip(sequences, rows, strict=True)
         ], make_adapter(0)
 
-    monkeypatch.setattr(training, "adapt", stub)
+    monkeypatch.setattr("rmfn.unseen.adapt", stub)
     return calls
 
 
@@ -84,12 +85,12 @@ def test_no_fold_is_predicted_by_an_encoder_that_saw_its_videos(record):
 
 def test_the_labels_of_a_fold_do_not_change_its_predictions(record):
     dataset = make_dataset()
-    runs = training.predict_folds(dataset, PLAN)[0]
+    runs = predict_folds(dataset, PLAN).runs
     unseen = sorted(set(range(len(dataset))) - set(record[0]))
     labels = dataset.labels["sentiment"].copy()
     labels[unseen] = -labels[unseen]
     turned = replace(dataset, labels={**dataset.labels, "sentiment": labels})
-    again = training.predict_folds(turned, PLAN)[0]
+    again = predict_folds(turned, PLAN).runs
     assert np.array_equal(runs[:, unseen], again[:, unseen])
     assert not np.array_equal(runs, again)  # the other folds did learn from them
 

@@ -18,7 +18,8 @@ from rmfn.dataset import Dataset, hash_dataset
 from rmfn.evaluate import evaluate_dataset
 from rmfn.predict import Choice, Estimate, Predictor
 from rmfn.running import TrainSettings
-from rmfn.train_dataset import Plan, cross_validate_dataset, predict_folds, train_dataset
+from rmfn.train_dataset import Plan, cross_validate_dataset, train_dataset
+from rmfn.unseen import predict_folds
 from tests.trained import (
     COLUMNS,
     HAPPY,
@@ -317,7 +318,7 @@ def test_weights_of_losses_matter(dataset, tmp_path):
 
 
 def test_folds_predict_everything_unseen(dataset, monkeypatch):
-    import rmfn.train_dataset as module
+    import rmfn.unseen as module
 
     plain, learned = module.fit_ensemble, []
 
@@ -328,7 +329,8 @@ def test_folds_predict_everything_unseen(dataset, monkeypatch):
     monkeypatch.setattr(module, "fit_ensemble", spy)
     seen = []
     plan = replace(PLAN, folds=4, seeds=(0, 1), settings=replace(PLAN.settings, epochs=1))
-    runs, labels, kept = predict_folds(dataset, plan, seen.append)
+    found = predict_folds(dataset, plan, seen.append)
+    runs, labels, kept = found.runs, found.labels, found.dataset
     assert runs.shape == (2, len(kept), 1)
     assert not np.isnan(runs).any()
     assert "test" not in kept.splits
