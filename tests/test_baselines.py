@@ -123,8 +123,9 @@ def test_what_cannot_be_built_is_told():
         build("ef-lstm", INPUTS, dict(reversed(HIDDEN.items())))
 
 
-def test_marn_is_its_equations():
-    model, features = make("marn", attentions=2), draw()
+@pytest.mark.parametrize("attention_hidden", [0, 5])
+def test_marn_is_its_equations(attention_hidden):
+    model, features = make("marn", attentions=2, attention_hidden=attention_hidden), draw()
     found = model(features, LENGTHS)
     parts = list(HIDDEN)
     for n, length in enumerate(LENGTHS):
@@ -132,7 +133,7 @@ def test_marn_is_its_equations():
         for t in range(length):
             h, c = lsthm(model, {m: x[n, t] for m, x in features.items()}, h, c, z)
             joint = torch.cat(list(h.values()))
-            logits = model.attend.weight @ joint + model.attend.bias
+            logits = model.attend(joint)
             attended = [joint * block.softmax(0) for block in logits.chunk(2)]
             reduced, start = [], 0
             for net, m in zip(model.reduce, parts, strict=True):
@@ -162,7 +163,10 @@ def test_mfn_is_its_equations():
         assert abs(found[n] - expected).max() < 1e-12
 
 
-@pytest.mark.parametrize("settings", [{}, {"layers": 2}, {"bidirectional": True}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"layers": 2}, {"bidirectional": True}, {"layers": 2, "bidirectional": True}],
+)
 def test_ef_lstm_is_torchs_lstm_of_each_sequence(settings):
     model, features = make("ef-lstm", **settings), draw()
     found = model(features, LENGTHS)

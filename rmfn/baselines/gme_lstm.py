@@ -112,10 +112,12 @@ class GMELSTM(nn.Module):
 
         Parameters
         ----------
-        losses : [B] of the examples of the training batch just run, without gradient.
+        losses : [B] of the examples of the training batch just run, without gradient; 0 = its
+            label was not given.
         """
         assert self.log_probability is not None, "there is no training batch that was just run"
-        scalar = ((losses - self.usual) * self.log_probability).mean()
+        given = losses > 0
+        scalar = ((losses - self.usual) * self.log_probability)[given].mean()
+        self.usual.lerp_(losses[given].mean(), 1 - self.config.memory)
         self.log_probability = None
-        self.usual.lerp_(losses.mean(), 1 - self.config.memory)
         return scalar
