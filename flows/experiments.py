@@ -1,19 +1,22 @@
-"""The commands about many trainings: ``rmfn tune``, ``rmfn ablate`` and ``rmfn retrain``."""
+"""The commands about many trainings: ``rmfn tune``, ``compare``, ``ablate`` and ``retrain``."""
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rmfn.systems import GROUPS, TITLES
+
 if TYPE_CHECKING:
+    from rmfn.compare import Told
     from rmfn.dataset import Dataset
     from rmfn.train_dataset import Plan
 
-QUESTIONS = ("rmfn-r1", "rmfn-r2", "rmfn-r3", "rmfn-r4", "rmfn-no-mfp", "rmfn-no-highlight", "marn")
 SHOWN = 10  # trials in the table
 
 TUNE = """\
@@ -29,15 +32,36 @@ examples:
   rmfn tune --data data/mosi --out runs/tuned --trials 200 --timeout 3600     150 more, for an hour
   rmfn train --data data/mosi --plan runs/tuned/plan.json --out runs/best
 """
-ABLATE = """\
+PROTOCOL = """\
+All are trained with the same settings (of --plan; what a system does not have is left out) and
+scored under one protocol: the official splits where the data have train, valid and test, else, or
+with --folds, cross-validation by speaker or video. The table has mean and standard deviation over
+the seeds, the difference from RMFN with its interval and p-value (whole videos redrawn and
+exchanged, corrected for the number of systems), parameters, training and prediction time, what
+constants and a random guess reach, and the paper's values if the data are CMU-MOSI. A system that
+asks for more than the data have (videos of several segments, speakers) is left out with the reason.
+
+What is finished is kept in --out and not done again: add seeds or systems with the same command.
+There lie table.md, table.csv, table.json and plot.png in the end. Exit status 1: a system failed;
+its row says why.
+"""
+COMPARE = f"""\
+{PROTOCOL}
+systems: {", ".join(TITLES)}
+groups:  {", ".join(name for name in GROUPS)}
+
+examples:
+  rmfn compare data/mosi                                        all systems, five seeds
+  rmfn compare data/mosi --seeds 1 --out runs/first             a first look; then
+  rmfn compare data/mosi --seeds 5 --out runs/first             the other four seeds
+  rmfn compare data/mosi --models classical hcrf rmfn --folds 5
+  rmfn compare --store features --labels labels.csv --target mood:classes --models ef-lstm rmfn svm
+"""
+ABLATE = f"""\
 How many stages (rmfn-r1 to rmfn-r4, K = 1 to 4)? Is multistage fusion needed (rmfn-no-mfp), is
-HIGHLIGHT (rmfn-no-highlight), does MARN do as well (marn)? All are trained with the same settings
-and scored under one protocol: the official splits where the data have train, valid and test, else
-cross-validation by speaker or video. The table has mean and standard deviation over the seeds, with
-the best constants and the paper's values beside them.
+HIGHLIGHT (rmfn-no-highlight), does MARN do as well (marn)? It is rmfn compare with these systems.
 
-What is finished is kept in --out and not done again: add seeds or models with the same command.
-
+{PROTOCOL}
 examples:
   rmfn ablate --data data/mosi --out runs/ablation
   rmfn ablate --data data/mosi --out runs/ablation --seeds 3 --models rmfn-r3 marn ef-lstm
@@ -62,7 +86,7 @@ examples:
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the three commands to the parser."""
+    """Add the four commands to the parser."""
     tune = command("tune", _tune, "search for the settings with the lowest validation error")
     _explain(tune, TUNE)
     _add_data(tune)
@@ -74,14 +98,20 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     tune.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
     _add_training(tune)
 
-    ablate = command("ablate", _ablate, "answer the paper's questions: stages, fusion, MARN")
+    compare = command("compare", _compare, "every system of the paper on your data, one protocol")
+    _explain(compare, COMPARE)
+    compare.add_argument("dataset", nargs="?", metavar="DATASET", help="a data set (rmfn import)")
+    _add_data(compare)
+    _add_comparison(compare, "all", "default: all")
+    compare.add_argument(
+        "--out", metavar="DIR", help="where finished parts are kept (default: DATASET-comparison)"
+    )
+
+    ablate = command("ablate", _compare, "answer the paper's questions: stages, fusion, MARN")
     _explain(ablate, ABLATE)
     _add_data(ablate)
+    _add_comparison(ablate, "questions", "default: all seven")
     ablate.add_argument("--out", required=True, metavar="DIR", help="where finished parts are kept")
-    ablate.add_argument(
-        "--models", nargs="+", default=QUESTIONS, metavar="NAME", help="default: all seven"
-    )
-    _add_training(ablate)
 
     retrain = command("retrain", _retrain, "train a model again with new videos; keep the better")
     _explain(retrain, RETRAIN)
@@ -139,6 +169,16 @@ def _add_target(made: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_comparison(made: argparse.ArgumentParser, models: str, usual: str) -> None:
+    made.add_argument(
+        "--models", nargs="+", default=[models], metavar="NAME", help=f"systems or groups ({usual})"
+    )
+    made.add_argument(
+        "--workers", type=int, metavar="N", help="trainings side by side (default: the cores)"
+    )
+    _add_training(made)
+
+
 def _add_training(made: argparse.ArgumentParser) -> None:
     made.add_argument("--plan", metavar="FILE.json", help="further settings, as tune writes them")
     made.add_argument(
@@ -183,26 +223,51 @@ def _tune(options: argparse.Namespace) -> int:
     return 0
 
 
-def _ablate(options: argparse.Namespace) -> int:
-    from flows.display import results
-    from rmfn.ablate import ablate, tabulate
+def _compare(options: argparse.Namespace) -> int:
+    from flows.display import results, screen
+    from rmfn.compare import compare
+    from rmfn.comparison_tables import tabulate
 
+    if (positional := getattr(options, "dataset", None)) is not None:
+        if options.data is not None:
+            raise ValueError("say the data set once: rmfn compare DATASET, or --data DATASET")
+        options.data = positional
+    if options.workers is not None and options.workers < 1:
+        raise ValueError(f"there must be at least one worker, got {options.workers}")
     dataset, plan = _read_question(options)
-    seeds = range(options.seeds or 5)
-    with _show_bar("trainings and scorings", len(options.models) * len(seeds)) as tell:
-        places = {
-            (m, s): n for n, (m, s) in enumerate((m, s) for m in options.models for s in seeds)
-        }
+    out = Path(options.out or f"{options.data or dataset.name}-comparison")
 
-        def told(model: str, seed: int, now: Any) -> None:
-            tell(places[model, seed], f"{model}, seed {seed}: {now.what}, epoch {now.epoch.number}")
+    def told(now: Told) -> None:
+        screen.print(_describe_told(now), markup=False, highlight=False, soft_wrap=True)
 
-        found = ablate(dataset, options.out, options.models, seeds, plan, told)
-    if _wrote(options.json, asdict(found)):
-        return 0
-    results.print(tabulate(found), markup=False, soft_wrap=True)
-    results.print(f"written: {Path(options.out) / 'table.md'}")
-    return 0
+    found = compare(
+        dataset,
+        out,
+        options.models,
+        range(5 if options.seeds is None else options.seeds),
+        plan,
+        options.workers or len(os.sched_getaffinity(0)),
+        told,
+    )
+    failed = any(row.failed for row in found.rows)
+    if not _wrote(options.json, asdict(found)):
+        results.print(tabulate(found), markup=False, soft_wrap=True)
+        results.print(f"written: {out}/table.md, table.csv, table.json, plot.png")
+    return int(failed)
+
+
+def _describe_told(now: Told) -> str:
+    """A line of the log: what is done, and how long the rest may take."""
+    errors = ", ".join(f"{name} {value:.3f}" for name, value in list(now.errors.items())[:3])
+    text = now.failed or f"{errors}, {now.seconds:.0f} s"
+    text = f"[{now.done}/{now.total}] {now.model}, seed {now.seed}: {text}"
+    if now.done == now.total:
+        return text
+    if now.left is None:
+        return f"{text}; how long the rest takes is not known yet"
+    rest = f"{now.left / 60:.0f} min" if now.left >= 90 else f"{now.left:.0f} s"
+    rough = f" ({now.untimed} systems not timed yet)" if now.untimed else ""
+    return f"{text}; about {rest} left{rough}"
 
 
 def _retrain(options: argparse.Namespace) -> int:

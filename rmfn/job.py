@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from extractors.language_minilm import ADAPTER, MiniLM
 from pipeline.errors import DatasetError
 from rmfn.adapt import AdaptSettings
-from rmfn.baselines import MODELS, build, find_refusal
+from rmfn.baselines import build, find_refusal, list_settings
 from rmfn.corpora import split_videos
 from rmfn.data import refuse_infinite
 from rmfn.dataset import Dataset, Target, check_splits, hash_dataset, make_splits
@@ -177,10 +177,16 @@ def _choose_columns(dataset: Dataset, plan: Plan) -> dict[str, tuple[str, ...]]:
     return chosen
 
 
+def choose_settings(plan: Plan, model: str, seed: int) -> Plan:
+    """The plan for one system: without the settings that it does not have."""
+    known = list_settings(model)
+    own = {name: value for name, value in plan.model_settings.items() if name in known}
+    return replace(plan, model=model, seeds=(seed,), model_settings=own)
+
+
 def configure(job: Job) -> dict[str, Any]:
     """All arguments of ``build`` but the name."""
-    kind, _, said = MODELS.get(job.plan.model, (None, None, {}))
-    known = {each.name for each in fields(kind)} - said.keys() if kind else set()
+    known = list_settings(job.plan.model)
     classes = tuple(len(name_classes(target)) for target in job.targets)
     return {
         "inputs": {modality: len(names) for modality, names in job.columns.items()},

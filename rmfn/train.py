@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import chain
+from time import process_time
 
 import numpy as np
 import torch
@@ -48,6 +49,7 @@ class Fitted:
     Attributes
     ----------
     label_mean, label_std : [T] of the training labels; 0 and 1 for classes.
+    seconds : of the processor, that its training took.
     """
 
     model: nn.Module
@@ -55,6 +57,7 @@ class Fitted:
     label_mean: Tensor
     label_std: Tensor
     history: tuple[Epoch, ...] = field(default=())
+    seconds: float = field(default=0.0, compare=False)
 
     def predict(self, examples: Sequence[Example]) -> Tensor:
         """Decoded predictions [n, C]: label units of regressions, probabilities of classes."""
@@ -108,6 +111,7 @@ def fit(
     goal = _Goal(tuple(targets), *fit_scale(labels, targets), weighed)
     device = find_device(settings.device)
     devices = [device] if device.type == "cuda" else []
+    began = process_time()
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         model = network()
@@ -118,7 +122,8 @@ def fit(
             run = start_running(model.to(device), settings, seed)
             history = _descend(run, goal, settings, training, validation, on_epoch, saved)
             model.load_state_dict(run.kept)
-    return Fitted(model.cpu().eval(), goal.targets, goal.mean, goal.std, tuple(history))
+    seconds = process_time() - began
+    return Fitted(model.cpu().eval(), goal.targets, goal.mean, goal.std, tuple(history), seconds)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DatasetError
-from rmfn.baselines import MODELS
+from rmfn.baselines import list_settings
 from rmfn.dataset import Dataset, Target, find_targets, hash_dataset
 from rmfn.plans import save_plan
 from rmfn.runs import write_whole
@@ -223,19 +223,6 @@ def apply_settings(plan: Plan, drawn: dict[str, Any]) -> Plan:
             **{n: v for n, v in drawn.items() if n in MODEL_RANGES},
         },
     )
-
-
-def list_settings(model: str) -> set[str]:
-    """The settings that a model has and that its name does not already say.
-
-    Raises
-    ------
-    ValueError : no such model.
-    """
-    if model not in MODELS:
-        raise ValueError(f"there is no model {model!r}; there are {', '.join(MODELS)}")
-    config, _, said = MODELS[model]
-    return {field.name for field in fields(config)} - said.keys()
 
 
 def measure_error(report: dict[str, Any], targets: Sequence[Target]) -> float:

@@ -10,7 +10,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -25,7 +25,7 @@ Work = Callable[..., Any]
 class Done:
     """What came of a task: ``result``, or why there is none."""
 
-    task: Hashable
+    task: Any
     result: Any = None
     failed: str = ""
 
@@ -33,7 +33,7 @@ class Done:
 def run_tasks(
     work: Work,
     given: tuple[Any, ...],
-    tasks: Sequence[Hashable],
+    tasks: Sequence[Any],
     workers: int,
     on_done: Callable[[Done], None],
 ) -> None:
@@ -56,7 +56,7 @@ def run_tasks(
             torch.set_num_threads(threads)
         return
     left = list(tasks)[::-1]
-    running: dict[Connection, tuple[SpawnProcess, Hashable]] = {}
+    running: dict[Connection, tuple[SpawnProcess, Any]] = {}
     idle: list[tuple[Connection, SpawnProcess]] = []
     try:
         while left or running:
@@ -108,7 +108,7 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _try(work: Work, given: tuple[Any, ...], task: Hashable) -> Done:
+def _try(work: Work, given: tuple[Any, ...], task: Any) -> Done:
     try:
         return Done(task, work(*given, task))
     except Exception as error:  # one model's fault must not cost the others

@@ -74,10 +74,16 @@ def build(
     ValueError : no such model, a setting that it does not have or that its name already says, or
         modalities that differ.
     """
-    if name not in MODELS:
-        raise ValueError(f"there is no model {name!r}; there are {', '.join(MODELS)}")
-    config, model, said = MODELS[name]
-    known = {f.name for f in fields(config)} - said.keys()
+    config = make_config(name, inputs, hidden, outputs, **settings)
+    return MODELS[name][1](config)
+
+
+def make_config(
+    name: str, inputs: dict[str, int], hidden: dict[str, int], outputs: int = 1, **settings: Any
+) -> Any:
+    """The configuration of what `build` makes; two models with equal ones are the same model."""
+    known = list_settings(name)
+    config, _, said = MODELS[name]
     if unknown := sorted(settings.keys() - known):
         raise ValueError(f"{name} has no setting {unknown[0]!r}; it has {', '.join(sorted(known))}")
     if list(inputs) != list(hidden):
@@ -86,7 +92,20 @@ def build(
             f"{list(inputs)} and {list(hidden)}"
         )
     settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}  # of JSON
-    return model(config(inputs=inputs, hidden=hidden, outputs=outputs, **(settings | said)))
+    return config(inputs=inputs, hidden=hidden, outputs=outputs, **(settings | said))
+
+
+def list_settings(model: str) -> set[str]:
+    """The settings that a model has and that its name does not already say.
+
+    Raises
+    ------
+    ValueError : no such model.
+    """
+    if model not in MODELS:
+        raise ValueError(f"there is no model {model!r}; there are {', '.join(MODELS)}")
+    config, _, said = MODELS[model]
+    return {field.name for field in fields(config)} - said.keys()
 
 
 def find_refusal(
