@@ -148,7 +148,7 @@ def compute_losses(
     """Each sequence's own loss [B], the weighted mean over the targets that it has labels of; 0 if
     it has none. Arguments as `compute_loss`, of which this is the mean where all labels are given.
     """
-    total, weighed = raw.new_zeros(len(raw)), raw.new_zeros(len(raw))
+    total, weighed = weights.new_zeros(len(raw)), weights.new_zeros(len(raw))
     for n, (target, part) in enumerate(zip(targets, lay_out(targets), strict=True)):
         given = (~labels[:, n].isnan()).nonzero()[:, 0]
         loss = _measure(raw[given, part], labels[given, n], target, mean[n], std[n])

@@ -145,6 +145,15 @@ def test_each_comes_back_from_a_checkpoint(name, tmp_path):
     assert torch.equal(found, Ensemble(scaler, (member,)).predict_each(sequences, videos))
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_each_trains_in_low_precision_without_some_modalities(name):
+    settings = TrainSettings(epochs=2, batch=4, precision="bf16", modality_dropout=0.3)
+    net = network(name, outputs=6, dropout=0.2, input_dropout=0.2)
+    found = fit(net, TARGETS, settings, draw_eight(), draw_eight(), seed=0)
+    assert len(found.history) in (2, 4)  # some are trained twice
+    assert all(value.dtype != torch.bfloat16 for value in found.model.state_dict().values())
+
+
 @pytest.mark.parametrize("name", ["df", "sal-cnn", "gme-lstm"])
 @pytest.mark.parametrize("stop", [2, 5])  # the second run of the loop begins after 3
 def test_a_stopped_training_goes_on_to_the_same_weights(name, stop, tmp_path):

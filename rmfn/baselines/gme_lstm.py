@@ -82,14 +82,16 @@ class GMELSTM(nn.Module):
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Predict; arguments as RMFN's."""
         words = pack(features, lengths, self.config.inputs)
-        heard, log_p = [], []
+        heard: list[Tensor] = []
+        log_p = torch.zeros(sum(words.sizes), device=words.order.device)  # of each word's gates
         for m, x in words.rows.items():
             x = self.input_dropout(x)
             if m in self.control:
                 logit = self.control[m](x)  # [P, 1]
                 if self.training:
                     gate = torch.bernoulli(torch.sigmoid(logit.detach()))
-                    log_p.append(-F.binary_cross_entropy_with_logits(logit, gate, reduction="none"))
+                    lost = F.binary_cross_entropy_with_logits(logit, gate, reduction="none")
+                    log_p = log_p - lost[:, 0]
                 else:
                     gate = (logit > 0).to(x)
                 x = gate * x
@@ -100,10 +102,8 @@ class GMELSTM(nn.Module):
         ended = (torch.arange(len(padded))[:, None] >= ends).to(padded.device)
         score = self.attend(padded).squeeze(2).masked_fill(ended, -torch.inf)
         if self.training:
-            total = states.data.new_zeros(len(lengths))
-            if log_p:
-                row = torch.cat([torch.arange(b) for b in words.sizes]).to(total.device)
-                total = total.index_add(0, row, torch.cat(log_p, dim=1).sum(1))
+            row = torch.cat([torch.arange(b) for b in words.sizes]).to(log_p.device)
+            total = log_p.new_zeros(len(lengths)).index_add(0, row, log_p)
             self.log_probability = total[words.back]
         return self.head((score.softmax(0)[:, :, None] * padded).sum(0)[words.back])
 
