@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib import import_module
 from time import perf_counter, process_time
 from typing import Any
 
@@ -69,9 +70,8 @@ def warm_up(learns: bool) -> None:
     learns : by itself, not by gradient steps.
     """
     if learns:
-        import hmmlearn.hmm
-        import sklearn.ensemble
-        import sklearn.svm  # noqa: F401
+        for library in ("hmmlearn.hmm", "sklearn.cluster", "sklearn.ensemble", "sklearn.svm"):
+            import_module(library)
     else:
         one = nn.Linear(1, 1)
         optimiser = torch.optim.AdamW(one.parameters())

@@ -18,14 +18,17 @@ from typing import Any
 from torch import nn
 
 from rmfn.baselines.bc_lstm import BCLSTM, BCLSTMConfig
+from rmfn.baselines.c_mkl import CMKL, CMKLConfig
 from rmfn.baselines.df import DF, DFConfig
 from rmfn.baselines.ef_lstm import EFLSTM, EFLSTMConfig
+from rmfn.baselines.forest import Forest, ForestConfig
 from rmfn.baselines.gme_lstm import GMELSTM, GMELSTMConfig
 from rmfn.baselines.hcrf import FAMILY, HCRF, HCRFConfig
 from rmfn.baselines.marn import MARN, MARNConfig
 from rmfn.baselines.mfn import MFN, MFNConfig
 from rmfn.baselines.mv_lstm import MVLSTM, MVLSTMConfig
 from rmfn.baselines.sal_cnn import SALCNN, SALCNNConfig
+from rmfn.baselines.svm import SVM, SVMConfig
 from rmfn.baselines.tfn import TFN, TFNConfig
 from rmfn.baselines.thmm import THMM, THMMConfig
 from rmfn.model import RMFN, RMFNConfig
@@ -51,6 +54,10 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
     "ef-sblstm": (EFLSTMConfig, EFLSTM, {"layers": 2, "bidirectional": True}),
     "sal-cnn": (SALCNNConfig, SALCNN, {}),
     "df": (DFConfig, DF, {}),
+    "svm": (SVMConfig, SVM, {"units": 0}),
+    "svm-md": (SVMConfig, SVM, {"units": 32}),
+    "rf": (ForestConfig, Forest, {}),
+    "c-mkl": (CMKLConfig, CMKL, {}),
     **{name: (HCRFConfig, HCRF, structure) for name, structure in FAMILY.items()},
     "thmm": (THMMConfig, THMM, {}),
 }
