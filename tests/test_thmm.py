@@ -12,7 +12,17 @@ from hmmlearn.hmm import GaussianHMM
 
 from rmfn.baselines import build
 from rmfn.baselines.levels import make_centres
-from rmfn.baselines.thmm import FEWEST, NARROWEST, RAREST, THMM, HMMs, fit_hmm, measure, stack
+from rmfn.baselines.thmm import (
+    FEWEST,
+    NARROWEST,
+    RAREST,
+    ROUNDS,
+    THMM,
+    HMMs,
+    fit_hmm,
+    measure,
+    stack,
+)
 from rmfn.checkpoint import load_checkpoint, save_checkpoint
 from rmfn.data import Batch, Example, collate, fit_scaler
 from rmfn.dataset import Target
@@ -218,6 +228,21 @@ def test_few_words_of_a_class_make_one_gaussian():
     assert torch.allclose(few.moves.exp(), torch.tensor(0.25).double())
     none = fit_hmm([], 4, words, 0)
     assert torch.allclose(none.means, words.mean(0).expand(1, 4, 2))
+
+
+def test_words_far_from_every_state_do_not_undo_the_learning():
+    """Their density is no number above 0, but its log is."""
+    torch.manual_seed(0)
+    words = 0.3 * torch.randn(100, 24).double()
+    words[30], words[70] = 5, -5
+    halves = [words[:50], words[50:]]
+    with pytest.raises(ValueError, match="underflow"):
+        GaussianHMM(2, "diag", random_state=0, implementation="scaling").fit(words.numpy())
+    found = fit_hmm(halves, 2, words, 0)
+    expected = GaussianHMM(2, "diag", n_iter=ROUNDS, random_state=0)
+    expected.fit(words.numpy(), [50, 50])
+    assert torch.allclose(found.means[0], torch.from_numpy(expected.means_))
+    assert not torch.allclose(found.means[0, 0], found.means[0, 1])
 
 
 def test_words_that_are_all_the_same_make_nothing_undefined():

@@ -71,7 +71,7 @@ class THMMConfig:
     outputs: int = 1
     classes: tuple[int, ...] = (0,)
     states: tuple[int, ...] = (1, 2, 4)
-    components: int = 12
+    components: int = 24
     levels: int = 5
 
 
@@ -208,19 +208,10 @@ def fit_hmm(sequences: Sequence[Tensor], states: int, words: Tensor, seed: int) 
     """
     rows = torch.cat([words[:0], *sequences])
     if len(rows) >= FEWEST * states:
-        from hmmlearn.hmm import GaussianHMM
-
-        hmm = GaussianHMM(states, "diag", n_iter=ROUNDS, random_state=seed)
-        with _silent():
-            hmm.fit(rows.numpy(), [len(each) for each in sequences])
-        found = HMMs(
-            _floor(hmm.startprob_).log()[None],
-            _floor(hmm.transmat_).log()[None],
-            torch.from_numpy(hmm.means_)[None],
-            torch.from_numpy(hmm.covars_).diagonal(dim1=1, dim2=2).clamp_min(NARROWEST)[None],
-        )
-        if found.means.isfinite().all() and found.variances.isfinite().all():
-            return found
+        for implementation in ("scaling", "log"):  # the same; quick, and safe from underflow
+            found = _run_baum_welch(sequences, states, implementation, seed)
+            if found is not None:
+                return found
     center = rows.mean(0) if len(rows) else words.mean(0)
     alike = torch.full((1, states), -math.log(states), dtype=torch.float64)
     return HMMs(
@@ -228,6 +219,32 @@ def fit_hmm(sequences: Sequence[Tensor], states: int, words: Tensor, seed: int) 
         alike[:, None].expand(1, states, states),
         center.expand(1, states, -1),
         words.var(0, unbiased=False).clamp_min(NARROWEST).expand(1, states, -1),
+    )
+
+
+def _run_baum_welch(
+    sequences: Sequence[Tensor], states: int, implementation: str, seed: int
+) -> HMMs | None:
+    """A model of sequences as hmmlearn finds it; None if it finds nothing finite."""
+    from hmmlearn.hmm import GaussianHMM
+
+    hmm = GaussianHMM(
+        states, "diag", n_iter=ROUNDS, random_state=seed, implementation=implementation
+    )
+    try:
+        with _silent():
+            hmm.fit(torch.cat(list(sequences)).numpy(), [len(each) for each in sequences])
+    except ValueError:
+        return None
+    means = torch.from_numpy(hmm.means_)
+    variances = torch.from_numpy(hmm.covars_).diagonal(dim1=1, dim2=2)
+    if not (means.isfinite().all() and variances.isfinite().all()):
+        return None
+    return HMMs(
+        _floor(hmm.startprob_).log()[None],
+        _floor(hmm.transmat_).log()[None],
+        means[None],
+        variances.clamp_min(NARROWEST)[None],
     )
 
 
