@@ -57,8 +57,9 @@ def pack(features: dict[str, Tensor], lengths: Tensor, modalities: Iterable[str]
     if lengths.min() < 1:
         raise ValueError("every sequence needs at least one word")
     order = torch.argsort(lengths, descending=True, stable=True)
-    step = torch.arange(N)[:, None]
-    runs = lengths[order] > step  # [N, B]
+    runs = lengths[order] > torch.arange(N)[:, None]  # [N, B]
+    step, row = runs.nonzero(as_tuple=True)
+    sequence = order[row]
     rows = {}
     for m in modalities:
         x = features[m]
@@ -67,7 +68,7 @@ def pack(features: dict[str, Tensor], lengths: Tensor, modalities: Iterable[str]
                 f"{len(lengths)} sequences of up to {N} words do not fit {m} features "
                 f"of shape {tuple(x.shape)}"
             )
-        words = (order * x.shape[1] + step)[runs].to(x.device)
+        words = (sequence * x.shape[1] + step).to(x.device)
         rows[m] = x.flatten(0, 1).index_select(0, words)
     device = next(iter(rows.values())).device
     return Packed(rows, runs.sum(1).tolist(), order.to(device), torch.argsort(order).to(device))

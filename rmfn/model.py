@@ -34,7 +34,7 @@ from rmfn.lsthm import (
     square,
     unroll,
 )
-from rmfn.packed import double, run_packed
+from rmfn.packed import arrange, run_packed
 from rmfn.packed_forward import ABSENT, Weights
 
 
@@ -154,7 +154,7 @@ class RMFN(nn.Module):
         words = self._read(features, lengths)
         if not self._packs():
             return self._run(words)[0]
-        x = project_words(self.W, words.rows, double)
+        x = project_words(self.W, words.rows, arrange)
         ended = run_packed(x, words.sizes, self.stages, self._weights())
         return self.head(ended[words.back])
 
@@ -191,7 +191,7 @@ class RMFN(nn.Module):
 
     def _weights(self) -> Weights:
         """The recurrence's weights as ``rmfn.packed`` reads them."""
-        R = double(join_recurrence(self.U, self.V, self.parts).T).T
+        R = arrange(join_recurrence(self.U, self.V, self.parts).T).T
         if self.config.multistage:
             return self.fusion.weights()._replace(R=R)
         return Weights(R)
@@ -277,11 +277,12 @@ class MultistageFusion(nn.Module):
         """As ``rmfn.packed`` reads them; R is empty."""
         config = self.config
         assert isinstance(self.summarize, nn.Linear)
-        scale = self.fuse.in_features if config.attention_scale == "mean1" else 1
+        scaled = config.highlight and config.attention_scale == "mean1"
+        scale = self.fuse.in_features if scaled else 1
         weights = Weights(
-            fuse=double(self.fuse.weight).T,
-            fuse_bias=double(self.fuse.bias),
-            fuse_U=double(self.fuse_U).T,
+            fuse=scale * arrange(self.fuse.weight).T,
+            fuse_bias=arrange(self.fuse.bias),
+            fuse_U=arrange(self.fuse_U).T,
             c0=2 * self.c0,
             summarize=self.summarize.weight.T,
             summarize_bias=self.summarize.bias,
@@ -302,9 +303,8 @@ class MultistageFusion(nn.Module):
             map_bias=keep * self.map.bias + 2 * torch.sigmoid(i) * torch.tanh(g),
             o1=torch.sigmoid(o),
             gain=gain,
-            highlight=double(self.highlight.weight).T,
-            highlight_bias=double(self.highlight.bias),
-            fuse=scale * weights.fuse,
+            highlight=arrange(self.highlight.weight).T,
+            highlight_bias=arrange(self.highlight.bias),
         )
 
     def _first_gates(self) -> Tensor:

@@ -9,10 +9,11 @@ differentiation of the plain loop gives, up to rounding. What makes it fast:
   same for all rows; its gates are folded into the map from h_t to its cell.
 * tanh(u) = 2 sigmoid(2u) - 1: the c̄ gates' weights and the cells are kept doubled, so that one
   sigmoid serves all gates (torch's tanh costs a multiple of its sigmoid on a CPU).
-* The loop writes into arrays that are made before it; predicting keeps one word's states only.
-* The backward pass goes through the words once with the gradients of the gates, and then makes
-  each weight's gradient by one product over all words (automatic differentiation adds one for each
-  word and stage).
+* The loop writes into arrays that are made before it; predicting keeps one word's states only,
+  training takes the memory of the step before.
+* The backward pass goes through the words once with the gradients of the gates, which it writes
+  over the gates, and then makes each weight's gradient by one product over all words (automatic
+  differentiation adds one for each word and stage).
 
 Letters as in ``rmfn.model``: b rows that still run, P words in all, n units of some LSTM. An array
 over stages is [P, K, ...]: a word's stages lie side by side.
@@ -30,11 +31,10 @@ from rmfn.packed_backward import find_places, run_backward
 from rmfn.packed_forward import States, Weights, run_forward
 
 
-def double(gates: Tensor) -> Tensor:
-    """Gate weights [4n, ...] (f, i, o, c̄) with the last quarter doubled."""
-    factor = gates.new_ones(4, *[1] * gates.dim())
-    factor[3] = 2
-    return (gates.unflatten(0, (4, -1)) * factor).flatten(0, 1)
+def arrange(gates: Tensor) -> Tensor:
+    """Gate weights [4n, ...] in the order f, i, c̄, o instead of f, i, o, c̄, those of c̄ doubled."""
+    f, i, o, g = gates.chunk(4)
+    return torch.cat([f, i, 2 * g, o])
 
 
 def run_packed(x: Tensor, sizes: list[int], stages: int, weights: Weights) -> Tensor:
@@ -42,7 +42,8 @@ def run_packed(x: Tensor, sizes: list[int], stages: int, weights: Weights) -> Te
 
     Parameters
     ----------
-    x : [P, 4H] what words and biases give to the LSTHMs' gates, c̄ doubled.
+    x : [P, 4H] what words and biases give to the LSTHMs' gates, as ``arrange`` lays them out; it
+        is overwritten if no gradient is wanted.
     sizes : sequences that still run at each step.
     stages : K; 0 = there is no z.
     """
@@ -51,20 +52,38 @@ def run_packed(x: Tensor, sizes: list[int], stages: int, weights: Weights) -> Te
     return run_forward(x, sizes, stages, weights, keep=False).hz
 
 
+# What the last backward pass has done with, for the next forward pass: a tenth of a training step
+# goes into fresh pages otherwise.
+_spare: list[Tensor] = []
+SPARE = 2**28  # bytes that are kept at most
+
+
 class PackedRun(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, sizes: list[int], stages: int, *weights: Tensor) -> Tensor:
-        states = run_forward(x, sizes, stages, Weights(*weights), keep=True)
-        ctx.save_for_backward(*weights, *states)
+        ctx.save_for_backward(x, *weights)
         ctx.sizes, ctx.stages = sizes, stages
-        return states.hz[find_places(sizes, states.hz.device)[1]]
+        ctx.states = _run_kept(x, sizes, stages, Weights(*weights))
+        return ctx.states.hz[find_places(sizes, x.device)[1]]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_ended: Tensor) -> tuple[Any, ...]:
-        saved, n = ctx.saved_tensors, len(Weights._fields)
-        dx, dw = run_backward(
-            d_ended, ctx.sizes, ctx.stages, Weights(*saved[:n]), States(*saved[n:])
-        )
+        x, *rest = ctx.saved_tensors
+        weights = Weights(*rest)
+        states, ctx.states = ctx.states, None
+        if states is None:  # another backward pass has used them up
+            states = _run_kept(x, ctx.sizes, ctx.stages, weights)
+        dx, dw = run_backward(d_ended, ctx.sizes, ctx.stages, weights, states)
+        if states.memory.nbytes <= SPARE and not states.memory.is_cuda:
+            _spare[:] = [states.memory]
         wanted = ctx.needs_input_grad[3:]
         return dx, None, None, *(d if want else None for d, want in zip(dw, wanted, strict=True))
+
+
+def _run_kept(x: Tensor, sizes: list[int], stages: int, weights: Weights) -> States:
+    try:
+        memory = _spare.pop()
+    except IndexError:
+        memory = None
+    return run_forward(x, sizes, stages, weights, keep=True, memory=memory)

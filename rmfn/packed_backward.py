@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from rmfn.packed_forward import Slices, States, Weights, read_by_summarize
+from rmfn.packed_forward import _MINUS_ONE, Slices, States, Weights, read_by_summarize
 
 ROWS = 128  # derivatives are prepared for about so many rows at a time, which a cache still holds
 _by_sigmoid = torch.ops.aten.sigmoid_backward.grad_input  # (a, y) -> a y (1 - y)
@@ -29,48 +29,47 @@ def find_places(sizes: list[int], device: torch.device) -> tuple[Tensor, Tensor]
 class _Slope(NamedTuple):
     """Derivatives of LSTM steps [b, ...]."""
 
-    fi: Tensor  # [b, 2, n] of the doubled cell by what goes into f and i
+    fig: Tensor  # [b, 3, n] of the doubled cell by what goes into f, i and c̄
+    f: Tensor  # of the doubled cell by the one before
     o: Tensor  # of h by what goes into o
-    g: Tensor  # of the doubled cell by what goes into c̄
-    c: Tensor  # of h by the true cell
-    f: Tensor  # of the cell by the cell before
+    c: Tensor  # of h by the doubled cell, half of it
 
 
 class _Into(NamedTuple):
     """Where the gradients of an LSTM step's gates go."""
 
     gates: Tensor
-    fi: Tensor
+    fig: Tensor
     o: Tensor
-    g: Tensor
 
 
-def _differentiate(gates: Tensor, c_before: Tensor, tanh: Tensor) -> _Slope:
-    """Of many steps at once: gates [n, 4H] -> views of one fresh array."""
-    f, i, o, g = gates.chunk(4, dim=-1)
-    H = f.shape[-1]
-    out = gates.new_empty(*gates.shape[:-1], 5 * H)
-    df, di, do, dg, dc = out.chunk(5, dim=-1)
+def _differentiate(gates: Tensor, c_before: Tensor, c: Tensor, out: Tensor) -> _Slope:
+    """Of many steps at once: gates [b, 4n] -> views of ``out`` [b, 6n]."""
+    f, i, g, o = gates.chunk(4, dim=1)
+    n = f.shape[1]
+    df, di, dg, keep, do, dc = out.chunk(6, dim=1)
     _by_sigmoid(c_before, f, grad_input=df)
     _by_sigmoid(g, i, grad_input=di).mul_(2)
-    _by_sigmoid(tanh, o, grad_input=do)
     _by_tanh(i, g, grad_input=dg)
-    _by_tanh(o, tanh, grad_input=dc)
-    return _Slope(out[..., : 2 * H].unflatten(-1, (2, H)), do, dg, dc, f)
+    keep.copy_(f)
+    torch.sigmoid(c, out=do)
+    _by_sigmoid(o, do, grad_input=dc)
+    torch.add(_MINUS_ONE, do, alpha=2, out=do)  # tanh of the cell
+    _by_sigmoid(do, o, grad_input=do)
+    return _Slope(out[:, : 3 * n].unflatten(1, (3, n)), keep, do, dc)
 
 
 def _retreat(slope: _Slope, dh: Tensor, dc: Tensor, into: _Into) -> None:
     """From the gradients of h and of the doubled cell to those of the gates and the cell before."""
-    dc.addcmul_(dh, slope.c, value=0.5)
-    torch.mul(dc.unsqueeze(1), slope.fi, out=into.fi)
+    dc.addcmul_(dh, slope.c, value=2)
+    torch.mul(dc.unsqueeze(1), slope.fig, out=into.fig)
     torch.mul(dh, slope.o, out=into.o)
-    torch.mul(dc, slope.g, out=into.g)
     dc.mul_(slope.f)
 
 
 def _into(gates: Tensor, cut: Slices) -> list[_Into]:
-    H = gates.shape[1] // 4
-    parts = (gates, gates[:, : 2 * H].unflatten(1, (2, H)), *gates.chunk(4, dim=1)[2:])
+    n = gates.shape[1] // 4
+    parts = (gates, gates[:, : 3 * n].unflatten(1, (3, n)), gates[:, 3 * n :])
     return [_Into(*views) for views in zip(*map(cut, parts), strict=True)]
 
 
@@ -79,7 +78,7 @@ class _Slopes:
 
     Parameters
     ----------
-    gates, tanh : [P, 4n], [P, n]
+    gates, c : [P, 4n], [P, n]
     c_before : the doubled cells before, of words lo to hi [hi - lo, n].
     """
 
@@ -87,12 +86,14 @@ class _Slopes:
         self,
         sizes: list[int],
         gates: Tensor,
-        tanh: Tensor,
+        c: Tensor,
         c_before: Callable[[int, int], Tensor],
     ):
-        self.sizes, self.gates, self.tanh, self.c_before = sizes, gates, tanh, c_before
+        self.sizes, self.gates, self.c, self.c_before = sizes, gates, c, c_before
         self.starts = list(accumulate(sizes, initial=0))
         self.ready: dict[int, _Slope] = {}
+        room = min(ROWS + sizes[0], len(c))
+        self.out = c.new_empty(room, 6 * c.shape[1])
 
     def __getitem__(self, t: int) -> _Slope:
         if t not in self.ready:
@@ -100,7 +101,9 @@ class _Slopes:
             while first and self.starts[t + 1] - self.starts[first] < ROWS:
                 first -= 1
             lo, hi = self.starts[first], self.starts[t + 1]
-            slope = _differentiate(self.gates[lo:hi], self.c_before(lo, hi), self.tanh[lo:hi])
+            slope = _differentiate(
+                self.gates[lo:hi], self.c_before(lo, hi), self.c[lo:hi], self.out[: hi - lo]
+            )
             parts = [p.split(self.sizes[first : t + 1]) for p in slope]
             self.ready = {first + n: _Slope(*p) for n, p in enumerate(zip(*parts, strict=True))}
         return self.ready[t]
@@ -109,7 +112,7 @@ class _Slopes:
 def run_backward(
     d_ended: Tensor, sizes: list[int], K: int, w: Weights, states: States
 ) -> tuple[Tensor, Weights]:
-    """Gradients of x and of the weights."""
+    """Gradients of x and of the weights; the gates' gradients are written over the gates."""
     B, H = sizes[0], states.c.shape[1]
     before, last = find_places(sizes, d_ended.device)
     zero = d_ended.new_zeros(B, H)
@@ -119,11 +122,10 @@ def run_backward(
         return torch.cat([zero, c]) if lo == 0 else c
 
     cut = Slices(sizes, keep=True)
+    dgates = states.gates
     dhz = torch.zeros_like(states.hz).index_copy_(0, last, d_ended)
     dhz_steps, dh = cut(dhz), cut(dhz[:, :H])
-    dgates = torch.empty_like(states.gates)
-    into = _into(dgates, cut)
-    slopes = _Slopes(sizes, states.gates, states.tanh, c_before)
+    into, slopes = _into(dgates, cut), _Slopes(sizes, states.gates, states.c, c_before)
     fusion = _FusionBackward(sizes, K, w, states, dhz) if K else None
     dc = zero.clone()
     for t in reversed(range(len(sizes))):
@@ -138,8 +140,8 @@ def run_backward(
     return dgates, fusion.gather()._replace(R=dR)
 
 
-def _slopes_of_stage(sizes: list[int], gates: Tensor, tanh: Tensor, c_before: Tensor) -> _Slopes:
-    return _Slopes(sizes, gates, tanh, lambda lo, hi: c_before[lo:hi])
+def _slopes_of_stage(sizes: list[int], gates: Tensor, c: Tensor, c_before: Tensor) -> _Slopes:
+    return _Slopes(sizes, gates, c, lambda lo, hi: c_before[lo:hi])
 
 
 class _FusionBackward:
@@ -155,35 +157,36 @@ class _FusionBackward:
         cut = Slices(sizes, keep=True)
         self.K, self.w, self.states, self.H, self.dhz = K, w, states, H, dhz
         self.attends, self.reads_all = len(w.map) > 0, len(w.summarize) == K * S
-        self.h, self.dh, self.dz = cut(states.hz[:, :H]), cut(dhz[:, :H]), cut(dhz[:, H:])
+        self.dh, self.dz = cut(dhz[:, :H]), cut(dhz[:, H:])
 
-        self.dfuse = torch.empty_like(states.fuse_gates)
+        self.dfuse = states.fuse_gates
         self.dfuse_steps, self.dfuse_rows = cut(self.dfuse), cut(self.dfuse.flatten(0, 1), K)
         self.dc0 = dhz.new_zeros(P, S)
         self.dc0_steps = cut(self.dc0)
         self.into_fuse = [_into(self.dfuse[:, k], cut) for k in range(K)]
         starts = w.c0.expand(P, S)
         self.fuse_slopes = [
-            _slopes_of_stage(sizes, states.fuse_gates[:, k], states.fuse_tanh[:, k], c)
+            _slopes_of_stage(sizes, states.fuse_gates[:, k], states.fuse_c[:, k], c)
             for k, c in enumerate((starts, *states.fuse_c.unbind(1)[:-1]))
         ]
         if not self.attends:
             return
-        self.a = cut(states.ah[..., :H])
-        self.dhigh = torch.empty_like(states.high_gates)
+        self.h, self.a = cut(states.hz[:, None, :H]), cut(states.ah[..., :H])
+        self.dhigh = states.high_gates
         self.into_high = [_into(self.dhigh[:, k], cut) for k in range(K - 1)]
         self.high_slopes = [
-            _slopes_of_stage(sizes, gates, tanh, c)
-            for gates, tanh, c in zip(
+            _slopes_of_stage(sizes, gates, c, c_before)
+            for gates, c, c_before in zip(
                 states.high_gates.unbind(1),
-                states.high_tanh.unbind(1)[1:],
+                states.high_c.unbind(1)[1:],
                 states.high_c.unbind(1)[:-1],
                 strict=True,
             )
         ]
         # Stage 1, whose gates are constants
+        self.tanh1 = torch.sigmoid(states.high_c[:, 0]).mul_(2).sub_(1)
         self.slope1 = dhz.new_empty(P, H)
-        _by_tanh(w.o1.expand(P, H), states.high_tanh[:, 0], grad_input=self.slope1)
+        _by_tanh(w.o1.expand(P, H), self.tanh1, grad_input=self.slope1)
         self.dh1, self.dc1 = dhz.new_empty(P, H), dhz.new_zeros(P, H)
         self.slope1_steps, self.dh1_steps, self.dc1_steps = map(
             cut, (self.slope1, self.dh1, self.dc1)
@@ -216,7 +219,7 @@ class _FusionBackward:
     def unhighlight(self, t: int, dattended: Tensor) -> None:
         """From the gradient of what FUSE reads [b, K, H] to those of h and HIGHLIGHT's gates."""
         w, H, a, dh, dc = self.w, self.H, self.a[t], self.dh[t], self.dc1_steps[t]
-        da = dattended * self.h[t].unsqueeze(1)
+        da = dattended * self.h[t]
         for k in range(self.K):
             dh.addcmul_(dattended[:, k], a[:, k])
         later: Tensor | None = None  # what stage k+1 reads of stage k: [a|h]
@@ -235,8 +238,7 @@ class _FusionBackward:
     def unattend(self, t: int, k: int, da: Tensor) -> Tensor:
         """Through the softmax: gradient of HIGHLIGHT's state after stage k+1, [b, H]."""
         a = self.a[t][:, k]
-        weighted = a * da
-        dlogits = weighted.addcmul_(a, weighted.sum(1, keepdim=True), value=-1)
+        dlogits = torch._softmax_backward_data(da, a, 1, a.dtype)
         if len(self.dgain):
             self.dgain += (dlogits * self.state[t][:, k]).sum()
             dlogits *= self.w.gain
@@ -259,7 +261,7 @@ class _FusionBackward:
             fuse=states.attended.flatten(0, 1).T @ self.dfuse.flatten(0, 1),
             map=h.T @ self.dc1,
             map_bias=self.dc1.sum(0),
-            o1=(self.dh1 * states.high_tanh[:, 0]).sum(0),
+            o1=(self.dh1 * self.tanh1).sum(0),
             gain=self.dgain,
             highlight=_multiply(states.ah[:, :-1], self.dhigh),
             highlight_bias=self.dhigh.sum((0, 1)),

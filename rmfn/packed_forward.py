@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,7 +15,8 @@ _MINUS_ONE = torch.tensor(-1.0)
 
 
 class Weights(NamedTuple):
-    """What the recurrence reads: c̄ gates and cells doubled, matrices [in, out]; empty = absent.
+    """What the recurrence reads: matrices [in, out]; gates in the order f, i, c̄, o; c̄ gates and
+    cells doubled; empty = absent.
 
     Attributes
     ----------
@@ -49,32 +51,47 @@ class States(NamedTuple):
     HIGHLIGHT's stage 1 has no gates. What a model does not have is empty.
     """
 
-    gates: Tensor  # [., 4H] of the LSTHMs, with their cells and the cells' tanh
-    c: Tensor
-    tanh: Tensor
+    gates: Tensor  # [P, 4H] of the LSTHMs, of all words
+    c: Tensor  # [., H] and their cells
     hz: Tensor  # [., H+Z]
     high_gates: Tensor  # [., K-1, 4H]
     high_c: Tensor  # [., K, H]
-    high_tanh: Tensor
     ah: Tensor  # [., K, 2H] attention and state of HIGHLIGHT
     attended: Tensor  # [., K, H]
     fuse_gates: Tensor  # [., K, 4S]
     fuse_c: Tensor  # [., K, S]
-    fuse_tanh: Tensor
     s: Tensor
+    memory: Tensor  # all of these but the first
+
+
+def _make_states(gates: Tensor, rows: int, K: int, w: Weights, memory: Tensor | None) -> States:
+    """Room for the activations of so many rows, in ``memory`` if that is large enough."""
+    H, S, KH = w.R.shape[1] // 4, len(w.fuse_U), K if len(w.map) else 0
+    shapes = [
+        *((H,), (len(w.R),)),
+        *((max(KH - 1, 0), 4 * H), (KH, H), (KH, 2 * H), (KH, H)),
+        *((K, 4 * S), (K, S), (K, S)),
+    ]
+    sizes = [rows * math.prod(shape) for shape in shapes]
+    fits = memory is not None and memory.dtype == gates.dtype and memory.device == gates.device
+    if memory is None or not fits or len(memory) < sum(sizes):
+        memory = gates.new_empty(sum(sizes))
+    parts = memory[: sum(sizes)].split(sizes)
+    views = (part.view(rows, *shape) for part, shape in zip(parts, shapes, strict=True))
+    return States._make([gates, *views, memory])
 
 
 class Step(NamedTuple):
-    """Where one LSTM step writes: its gates and their parts, cell, tanh of the cell, h."""
+    """Where one LSTM step writes: its gates and their parts, cell, h; in between tanh(cell)."""
 
     gates: Tensor
     f: Tensor
     i: Tensor
-    o: Tensor
     g: Tensor
+    o: Tensor
     c: Tensor
-    tanh: Tensor
     h: Tensor
+    tanh: Tensor
 
 
 class Slices:
@@ -90,14 +107,17 @@ class Slices:
         cut = {b: buffer[: b * stages] for b in dict.fromkeys(self.sizes)}
         return [cut[b] for b in self.sizes]
 
-    def steps(self, gates: Tensor, c: Tensor, tanh: Tensor, h: Tensor) -> list[Step]:
-        parts = (gates, *gates.chunk(4, dim=1), c, tanh, h)
-        return [Step(*views) for views in zip(*map(self, parts), strict=True)]
+
+def _plan_steps(
+    cut: Slices, gates: Tensor, c: Sequence[Tensor], h: Sequence[Tensor], tanh: Sequence[Tensor]
+) -> list[Step]:
+    parts = map(cut, (gates, *gates.chunk(4, dim=1)))
+    return [Step(*views) for views in zip(*parts, c, h, tanh, strict=True)]
 
 
 def _advance(step: Step, c: Tensor) -> None:
     """One LSTM step from the doubled cell before; ``step.gates`` hold what goes into the gates."""
-    torch.sigmoid(step.gates, out=step.gates)
+    step.gates.sigmoid_()
     torch.add(_MINUS_ONE, step.g, alpha=2, out=step.g)
     torch.mul(step.f, c, out=step.c)
     step.c.addcmul_(step.i, step.g, value=2)
@@ -111,69 +131,72 @@ def _emit(c: Tensor, o: Tensor, tanh: Tensor, h: Tensor) -> None:
     torch.mul(o, tanh, out=h)
 
 
-def run_forward(x: Tensor, sizes: list[int], K: int, w: Weights, keep: bool) -> States:
-    """Run; ``keep`` every word's activations for the gradient, or the last one's."""
-    rows = len(x) if keep else sizes[0]
-    H, S = w.R.shape[1] // 4, len(w.fuse_U)
-    KH = K if len(w.map) else 0
+def run_forward(
+    x: Tensor, sizes: list[int], K: int, w: Weights, keep: bool, memory: Tensor | None = None
+) -> States:
+    """Run; ``keep`` every word's activations for the gradient, or the last one's.
 
-    def new(*shape: int) -> Tensor:
-        return x.new_empty(rows, *shape)
-
-    states = States(
-        *(new(4 * H), new(H), new(H), new(len(w.R))),
-        *(new(max(KH - 1, 0), 4 * H), new(KH, H), new(KH, H), new(KH, 2 * H), new(KH, H)),
-        *(new(K, 4 * S), new(K, S), new(K, S), new(K, S)),
-    )
-    cut = Slices(sizes, keep)
-    cells = cut.steps(states.gates, states.c, states.tanh, states.hz[:, :H])
+    Parameters
+    ----------
+    x, sizes, K : of ``rmfn.packed.run_packed``; without ``keep`` x is overwritten.
+    memory : to use again, in place of fresh memory.
+    """
+    gates = x.clone() if keep else x
+    states = _make_states(gates, len(x) if keep else sizes[0], K, w, memory)
+    H = states.c.shape[1]
+    cut, tanh = Slices(sizes, keep), Slices(sizes, False)(x.new_empty(sizes[0], H))
+    h = cut(states.hz[:, :H])
+    cells = _plan_steps(Slices(sizes, True), states.gates, cut(states.c), h, tanh)
     hz, c = cut(states.hz), x.new_zeros(sizes[0], H)
-    fuse = _plan_fusion(states, K, w, cut) if K else None
-    for t, (b, gates) in enumerate(zip(sizes, x.split(sizes), strict=True)):
-        if t:
-            torch.addmm(gates, hz[t - 1][:b], w.R, out=cells[t].gates)
-        else:  # h and z are 0
-            cells[t].gates.copy_(gates)
-        _advance(cells[t], c[:b])
-        c = cells[t].c
+    fuse = _plan_fusion(states, K, w, cut, h, tanh) if K else None
+    for t, cell in enumerate(cells):
+        if t:  # before, h and z are 0
+            cell.gates.addmm_(hz[t - 1][: sizes[t]], w.R)
+        _advance(cell, c[: sizes[t]])
+        c = cell.c
         if fuse is not None:
             fuse(t)
     return states
 
 
-def _plan_fusion(states: States, K: int, w: Weights, cut: Slices) -> Callable[[int], None]:
+def _plan_fusion(
+    states: States,
+    K: int,
+    w: Weights,
+    cut: Slices,
+    h: Sequence[Tensor],
+    tanh: Sequence[Tensor],
+) -> Callable[[int], None]:
     """What makes z_t of h_t at step t: HIGHLIGHT, FUSE, SUMMARIZE."""
     H, attends = states.c.shape[1], len(w.map) > 0
-    h, z = cut(states.hz[:, :H]), cut(states.hz[:, H:])
+    z = cut(states.hz[:, H:])
     if attends:
-        ah, a = states.ah, states.ah[..., :H]
-        c1, tanh1, h1 = (cut(p[:, 0]) for p in (states.high_c, states.high_tanh, ah[..., H:]))
+        a, state = states.ah.split(H, dim=2)
+        ah_stages, a_stages, state_stages, c_stages = (
+            [cut(stage) for stage in part.unbind(1)]
+            for part in (states.ah, a, state, states.high_c)
+        )
         high = [
-            cut.steps(
-                states.high_gates[:, k - 1],
-                states.high_c[:, k],
-                states.high_tanh[:, k],
-                ah[:, k, H:],
-            )
+            _plan_steps(cut, states.high_gates[:, k - 1], c_stages[k], state_stages[k], tanh)
             for k in range(1, K)
         ]
-        ah_stages, a_stages = [cut(ah[:, k]) for k in range(K)], [cut(a[:, k]) for k in range(K)]
         a_all, attended = cut(a), cut(states.attended)
         attended_rows = cut(states.attended.flatten(0, 1), K)
+    fuse_tanh = Slices(cut.sizes, False)(states.s.new_empty(cut.sizes[0], len(w.fuse_U)))
     fuse_steps = [
-        cut.steps(
-            states.fuse_gates[:, k], states.fuse_c[:, k], states.fuse_tanh[:, k], states.s[:, k]
+        _plan_steps(cut, gates, cut(c), cut(stage), fuse_tanh)
+        for gates, c, stage in zip(
+            *(part.unbind(1) for part in (states.fuse_gates, states.fuse_c, states.s)), strict=True
         )
-        for k in range(K)
     ]
     fuse_gates, fuse_rows = cut(states.fuse_gates), cut(states.fuse_gates.flatten(0, 1), K)
     read = cut(read_by_summarize(states.s, w))
 
     def highlight(t: int) -> None:
-        torch.addmm(w.map_bias, h[t], w.map, out=c1[t])
-        _emit(c1[t], w.o1, tanh1[t], h1[t])
-        _attend(h1[t], w.gain, a_stages[0][t])
-        c = c1[t]
+        c = c_stages[0][t]
+        torch.addmm(w.map_bias, h[t], w.map, out=c)
+        _emit(c, w.o1, tanh[t], state_stages[0][t])
+        _attend(state_stages[0][t], w.gain, a_stages[0][t])
         for k, steps in enumerate(high):
             torch.addmm(w.highlight_bias, ah_stages[k][t], w.highlight, out=steps[t].gates)
             _advance(steps[t], c)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 import rmfn.model
+import rmfn.packed
 from rmfn.lsthm import pack
 from rmfn.model import RMFN, RMFNConfig
-from rmfn.packed import double, run_packed
+from rmfn.packed import arrange, run_packed
 from tests.test_model import LENGTHS, build, draw
 
 ABLATIONS = {
@@ -201,6 +202,33 @@ def test_nothing_given_is_changed_and_a_graph_may_be_used_twice():
         assert torch.equal(model.get_parameter(name).grad, 2 * grad), name
 
 
+def test_memory_that_is_used_again_changes_nothing(monkeypatch):
+    monkeypatch.setattr(rmfn.packed, "_spare", [])
+    model = build(stages=3)
+    batches = [
+        (draw(model.config, lengths), torch.tensor(lengths)) for lengths in ([5, 3, 1], [2, 2])
+    ]
+    fresh = []
+    for batch in batches:
+        rmfn.packed._spare.clear()
+        fresh.append(differentiate(model, RMFN.__call__, *batch))
+    (kept,) = rmfn.packed._spare
+    kept.fill_(torch.nan)
+    # a larger batch than what is kept, a smaller one, and two at once
+    runs = [differentiate(model, RMFN.__call__, *batch) for batch in (*batches, batches[1])]
+    for (found, grads), (expected, expected_grads) in zip(runs, [*fresh, fresh[1]], strict=True):
+        assert torch.equal(found, expected)
+        assert all(torch.equal(grads[name], grad) for name, grad in expected_grads.items())
+    losses = [model(*batch).sum() for batch in batches]
+    model.zero_grad()
+    sum(losses).backward()
+    both = model.fusion.fuse_U.grad.clone()
+    model.zero_grad()
+    for batch in batches:
+        model(*batch).sum().backward()
+    assert abs(model.fusion.fuse_U.grad - both).max() < 1e-14
+
+
 def test_gradients_of_gradients_are_refused():
     model = build()
     features, lengths = draw(model.config, LENGTHS), torch.tensor(LENGTHS)
@@ -234,10 +262,10 @@ def test_large_gates_saturate_without_overflow():
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-def test_doubling_touches_the_last_gate_only():
-    gates = torch.arange(1.0, 9.0)
-    assert double(gates).tolist() == [1, 2, 3, 4, 5, 6, 14, 16]
-    assert torch.equal(double(gates[:, None]), double(gates)[:, None])
+def test_gates_are_arranged_with_the_cell_before_the_output_and_doubled():
+    gates = torch.arange(1.0, 9.0)  # f, i, o, c̄
+    assert arrange(gates).tolist() == [1, 2, 3, 4, 14, 16, 5, 6]
+    assert torch.equal(arrange(gates[:, None]), arrange(gates)[:, None])
 
 
 def test_words_are_packed_step_after_step_longest_first():
