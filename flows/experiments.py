@@ -297,7 +297,7 @@ def _retrain(options: argparse.Namespace) -> int:
             options.target,
             plan,
             rule,
-            lambda now: tell(now.run, f"{now.what}: epoch {now.epoch.number}", now.runs),
+            lambda now: tell(now.run, now.describe(), now.runs),
         )
     failed = any(record["status"] == "failed" for record in records)
     if not _wrote(options.json, {**decision, "clips": records}):

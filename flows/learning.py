@@ -344,15 +344,7 @@ def _show_trainings() -> Iterator[Callable[[Any], None]]:
         line = bars.add_task("reading the data", total=None)
 
         def on_progress(now: Any) -> None:
-            scores = list(now.epoch.scores.items())
-            said = ", ".join(f"{name} {value:.3f}" for name, value in scores[:2])
-            said += f" and {len(scores) - 2} more" if len(scores) > 2 else ""
-            bars.update(
-                line,
-                total=now.runs,
-                completed=now.run,
-                description=f"{now.what}: epoch {now.epoch.number}, validation {said}",
-            )
+            bars.update(line, total=now.runs, completed=now.run, description=now.describe())
 
         yield on_progress
         bars.update(line, description="done", completed=bars.tasks[0].total or 0)

@@ -103,14 +103,13 @@ def read_texts(name: str, value: Any) -> list[str]:
 
 
 def log_progress() -> Callable[[Any], None]:
-    """A line in the run's log at the first epoch of every training, and after each tenth."""
+    """A line in the run's log at the first epoch of every training, and after each tenth; and when
+    an encoder begins to be adapted."""
     logger = get_run_logger()
 
     def told(now: Any) -> None:
-        if now.epoch.number == 1 or now.epoch.number % 10 == 0:
-            logger.info(
-                "%s, training %d of %d: epoch %d, validation loss %.3f",
-                *(now.what, now.run + 1, now.runs, now.epoch.number, now.epoch.valid_loss),
-            )
+        number = now.epoch.number if now.epoch else now.step
+        if number == 1 or (now.epoch and number % 10 == 0):
+            logger.info("training %d of %d, %s", now.run + 1, now.runs, now.describe())
 
     return told

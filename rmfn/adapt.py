@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -43,6 +43,7 @@ from rmfn.targets import Target
 from rmfn.tasks import compute_loss, count_outputs, fit_scale
 
 Adapter = dict[str, Tensor]  # "<layer>.up" [out, rank] and "<layer>.down" [rank, in]
+OnStep = Callable[[int, int], None]  # steps that are done, of how many
 ADAPTED = ("query", "value")
 
 
@@ -76,6 +77,7 @@ def adapt(
     learned: Sequence[int],
     targets: Sequence[Target],
     settings: AdaptSettings,
+    on_step: OnStep | None = None,
 ) -> tuple[list[AlignedSequence], Adapter]:
     """Learn from some sequences; give all of them the adapted encoder's columns.
 
@@ -83,6 +85,7 @@ def adapt(
     ----------
     labels : [n, T], NaN where not given; only the rows ``learned`` are read.
     learned : places of the sequences to learn from.
+    on_step : called after every step, over all seeds.
 
     Returns
     -------
@@ -90,7 +93,14 @@ def adapt(
     """
     tokens = [[word.text for word in sequence.words] for sequence in sequences]
     seen, known = [tokens[n] for n in learned], torch.from_numpy(labels[list(learned)]).float()
-    adapters = [fit_adapter(seen, known, targets, settings, seed) for seed in settings.seeds]
+    adapters = []
+    for seed in settings.seeds:
+
+        def tell(done: int, steps: int, before: int = len(adapters)) -> None:
+            if on_step is not None:
+                on_step(before * steps + done, len(settings.seeds) * steps)
+
+        adapters.append(fit_adapter(seen, known, targets, settings, seed, tell))
     adapter = average_adapters(adapters)
     with TemporaryDirectory() as folder:  # through a file, as whoever predicts will read it
         file = Path(folder) / ADAPTER
@@ -110,6 +120,7 @@ def fit_adapter(
     targets: Sequence[Target],
     settings: AdaptSettings,
     seed: int,
+    on_step: OnStep | None = None,
 ) -> Adapter:
     """Train one adapter; the same seed gives the same on the same kind of CPU with one thread.
 
@@ -153,6 +164,8 @@ def fit_adapter(
                 nn.utils.clip_grad_norm_(learning, settings.max_norm)
                 optimiser.step()
                 schedule.step()
+                if on_step is not None:
+                    on_step(schedule.last_epoch, steps)
     return {
         f"{name}.{side}": getattr(factor, side).detach().clone()
         for name, factor in factors.items()

@@ -91,7 +91,7 @@ def train_dataset(
         unseen = runs.mean(0)
     if learned == "all" and scored:
         parts = rotate_parts(job, job.train)
-        seen, _ = adapt_columns(job, job.train)
+        seen, _ = adapt_columns(job, job.train, progress.adapting())
         ensemble = fit_job(seen, parts, progress, run, "train")
         progress.advance()
         how = "trained on the split train alone, scored on valid"
@@ -100,7 +100,8 @@ def train_dataset(
         parts = rotate_parts(job, job.learned)
     else:
         parts = [(job.train, job.valid)] * len(plan.seeds)
-    seen, adapter = adapt_columns(job, job.learned if learned == "all" else job.train)
+    learns_from = job.learned if learned == "all" else job.train
+    seen, adapter = adapt_columns(job, learns_from, progress.adapting())
     ensemble = fit_job(seen, parts, progress, run, learned)
     if learned == "train":
         how = "trained on the split train, stopped and scored on valid"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.errors import DatasetError
-from rmfn.adapt import Adapter, adapt
+from rmfn.adapt import Adapter, OnStep, adapt
 from rmfn.corpora import split_videos
 from rmfn.dataset import Dataset
 from rmfn.job import Job, Plan, make_network, prepare, rotate_parts
@@ -24,12 +24,31 @@ from rmfn.train import Ensemble, fit_ensemble
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a long training stands: the epoch of which of all trainings."""
+    """Where a long training stands.
+
+    Attributes
+    ----------
+    run, runs : which of all trainings, from 0, and how many there are.
+    what : what they are for.
+    epoch : the one just finished; None while the encoder of the next trainings is adapted.
+    step, steps : of that adaptation, those that are done and all.
+    """
 
     run: int
     runs: int
     what: str
-    epoch: Epoch
+    epoch: Epoch | None
+    step: int = 0
+    steps: int = 0
+
+    def describe(self) -> str:
+        """A line for people."""
+        if self.epoch is None:
+            return f"{self.what}: adapting the encoder, step {self.step} of {self.steps}"
+        scores = list(self.epoch.scores.items())
+        said = ", ".join(f"{name} {value:.3f}" for name, value in scores[:2])
+        said += f" and {len(scores) - 2} more" if len(scores) > 2 else ""
+        return f"{self.what}: epoch {self.epoch.number}, validation {said}"
 
 
 OnProgress = Callable[[Progress], None]
@@ -98,8 +117,8 @@ def predict_test(
     both = dataset.take([*kept, *dataset.of_split("test")])
     test = list(range(len(kept), len(both)))
     whole = replace(job, dataset=both, labels=read_labels(both, job.targets))
-    seen, _ = adapt_columns(whole, job.train)
     progress = Steps([(len(plan.seeds), "train")], on_progress)
+    seen, _ = adapt_columns(whole, job.train, progress.adapting())
     ensemble = fit_job(seen, [(job.train, job.valid)] * len(plan.seeds), progress, None, "train")
     if on_fitted is not None:
         on_fitted(ensemble, seen.dataset.take(test))
@@ -113,11 +132,16 @@ class Steps:
     def __init__(self, steps: Sequence[tuple[int, str]], on_progress: OnProgress | None):
         self.steps, self.on_progress, self.step = list(steps), on_progress, 0
 
-    def __call__(self, place: int, epoch: Epoch) -> None:
+    def __call__(self, place: int, epoch: Epoch | None, step: int = 0, steps: int = 0) -> None:
         if self.on_progress is not None:
             before = sum(count for count, _ in self.steps[: self.step])
             total = sum(count for count, _ in self.steps)
-            self.on_progress(Progress(before + place, total, self.steps[self.step][1], epoch))
+            what = self.steps[self.step][1]
+            self.on_progress(Progress(before + place, total, what, epoch, step, steps))
+
+    def adapting(self, place: int = 0) -> OnStep:
+        """What is told of the adaptation before the training at this place."""
+        return lambda step, steps: self(place, None, step, steps)
 
     def advance(self) -> None:
         self.step += 1
@@ -149,12 +173,12 @@ def fit_job(
     )
 
 
-def adapt_columns(job: Job, learned: list[int]) -> tuple[Job, Adapter | None]:
+def adapt_columns(job: Job, learned: list[int], on_step: OnStep) -> tuple[Job, Adapter | None]:
     """The job with the language columns of an encoder that learned from these rows alone."""
     if job.plan.adapt is None:
         return job, None
     sequences, adapter = adapt(
-        job.dataset.sequences, job.labels, learned, job.targets, job.plan.adapt
+        job.dataset.sequences, job.labels, learned, job.targets, job.plan.adapt, on_step
     )
     return replace(job, dataset=replace(job.dataset, sequences=tuple(sequences))), adapter
 
@@ -173,7 +197,7 @@ def cross_validate(
         def report(place: int, epoch: Epoch, fold: int = fold) -> None:
             progress(fold * seeds + place, epoch)
 
-        seen, _ = adapt_columns(job, rest)
+        seen, _ = adapt_columns(job, rest, progress.adapting(fold * seeds))
         parts = rotate_parts(job, rest)
         ensemble = fit_job(seen, parts, report, run, f"fold{fold}")
         if on_fitted is not None:

@@ -56,8 +56,9 @@ def record(monkeypatch):
     """In the place of an encoder: who learned of whom, and columns that tell it."""
     calls = []
 
-    def stub(sequences, labels, learned, targets, settings):
+    def stub(sequences, labels, learned, targets, settings, on_step):
         calls.append(tuple(learned))
+        on_step(3, 7)
         names = MiniLM(adapter=ADAPTER).names
         told = np.float32(labels[list(learned)].sum())  # whatever was learned shows in the columns
         rows = [np.full((len(s.words), len(names)), told, np.float32) for s in sequences]
@@ -116,6 +117,21 @@ def test_a_checkpoint_holds_the_adapter_that_its_recipe_must_name(record, tmp_pa
     file.write_bytes(pack_adapter(make_adapter(1)))
     with pytest.raises(ValueError, match="minilm' weights adapter"):
         predictor.require_recipe(build_recipe(steps).provenance)
+
+
+def test_the_adaptation_is_told_of_beside_the_trainings(record, tmp_path):
+    told = []
+    dataset = make_dataset()
+    sides = tuple("valid" if video in {"v0", "v1"} else "train" for video in dataset.videos)
+    dataset = replace(dataset, splits=sides)
+    training.train_dataset(dataset, replace(PLAN, seeds=(0, 1)), tmp_path / "m", told.append)
+    said = [(now.run, now.runs, now.describe()) for now in told if now.epoch is None]
+    assert said == [
+        *((n, 10, "cross-validation: adapting the encoder, step 3 of 7") for n in (0, 2, 4)),
+        (6, 10, "train, for valid: adapting the encoder, step 3 of 7"),
+        (8, 10, "all: adapting the encoder, step 3 of 7"),
+    ]
+    assert [now.run for now in told if now.epoch] == list(range(10))
 
 
 def test_the_valid_split_scores_an_encoder_of_the_train_split(record, tmp_path):
@@ -182,7 +198,11 @@ def test_it_learns_to_tell_the_labels_apart_and_reads_no_others():
     labels = np.array([[2.0]] * len(GOOD) + [[-2.0]] * len(BAD))
     learned = [0, 1, 2, 3, 5, 6, 7, 8]  # the last of each kind is not learned from
     settings = AdaptSettings(epochs=8, batch=4, rank=2, lr=3e-3)
-    found, adapter = adapt(sequences, labels, learned, (SENTIMENT,), settings)
+    told = []
+    found, adapter = adapt(
+        sequences, labels, learned, (SENTIMENT,), settings, lambda *steps: told.append(steps)
+    )
+    assert told == [(n, 16) for n in range(1, 17)]
     forged = labels.copy()
     forged[[4, 9]] = np.nan
     again = adapt(sequences, forged, learned, (SENTIMENT,), settings)[1]
@@ -205,6 +225,15 @@ def test_it_learns_to_tell_the_labels_apart_and_reads_no_others():
     assert adapted[4] > 0 > adapted[9]
     spread = [np.r_[side[:4] - 0.5, side[5:9] + 0.5].std() for side in (adapted, plain)]
     assert spread[0] < 0.8 * spread[1]
+
+
+@pytest.mark.slow
+def test_steps_are_told_over_all_seeds():
+    told = []
+    settings = AdaptSettings(epochs=1, batch=1, rank=1, seeds=(0, 1))
+    sequences, labels = [speak("fun"), speak("no fun")], np.array([[1.0], [-1.0]])
+    adapt(sequences, labels, [0, 1], (SENTIMENT,), settings, lambda *steps: told.append(steps))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
 def test_words_to_learn_from_get_no_columns_that_may_know_their_labels():
