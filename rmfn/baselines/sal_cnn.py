@@ -5,18 +5,18 @@ Sentiment Analysis, ICME 2017. g is a CNN over the words of all modalities' feat
 the network above it:
 
     y = f(g(x))                                first training
-    δ = argmin Σ (g(x) - δ[identity])² + λ|δ|  selection: what of g only tells who it is
+    δ = argmin Σ (g(x) - δ[identity])², sparse selection: what of g only tells who it is
     y = f(g(x) + σ |δ| * ε),  ε ~ N(0, 1)      addition: f is trained again, under noise there
 
 A few speakers of whom most segments are alike let a network take a voice or a face for a
 sentiment; noise in those dimensions leaves it the others.
 
-Left open here: identities are one-hot, so δ is the soft-thresholded mean of g of each identity,
-less that of all; λ is the universal threshold of Donoho & Johnstone (1994), below which such means
-lie by chance: s_j √(2 log(identities · dimensions) / segments of the identity), with s_j the spread
-of dimension j within identities. The size of the noise in a dimension is the same for all segments,
-the root mean square of δ over them. g is kept while f is trained again, else it could outgrow the
-noise. Identities are speakers, or videos where speakers are not known.
+Left open here: identities are one-hot, so δ is the mean of g of each identity, less that of all. It
+is sparse by the universal threshold of Donoho & Johnstone (1994): what may be chance is 0, that is,
+up to s_j √(2 log(identities · dimensions) / segments of the identity), with s_j the spread of
+dimension j within identities. The noise in a dimension is the same for all segments, and its size
+is the root mean square of δ over them. Identities are speakers, or videos where speakers are not
+known. As in the authors' code only f is trained again: g could outgrow the noise.
 """
 
 from __future__ import annotations
@@ -135,5 +135,5 @@ def find_confounded(g: Tensor, who: Tensor) -> Tensor:
         return torch.zeros_like(g[0])
     within = ((centred - effect[who]).square().sum(0) / free).sqrt()
     chance = within * (2 * math.log(identities * g.shape[1]) / count).sqrt()
-    delta = effect.sign() * (effect.abs() - chance).clamp_min(0)
+    delta = effect.where(effect.abs() > chance, 0)
     return (count * delta.square()).sum(0).div(len(g)).sqrt()
