@@ -118,9 +118,14 @@ class Sphinx:
 
     @cached_property
     def _judge(self) -> Decoder:
-        """Scores, and finds the times where the search lost its way: it never prunes."""
+        """Scores."""
         # The scores of two searches can be compared only if both weigh all senones in every frame.
         # One Gaussian a codebook is enough for that, and four times as fast.
+        return Decoder(compallsen=True, topn=1, beam=1e-200, pbeam=1e-200, wbeam=1e-200)
+
+    @cached_property
+    def _last_resort(self) -> Decoder:
+        """Scores, and finds the times, where the others lost their way: it never prunes."""
         return Decoder(compallsen=True, topn=1, beam=0.0, pbeam=0.0, wbeam=0.0)
 
     def _align(
@@ -138,7 +143,7 @@ class Sphinx:
         # Two grids half a frame apart: their mean is a 5 ms grid, and less depends on chance.
         shift = round(FRAME * RATE / 2)
         late = np.concatenate([np.zeros(shift, np.float32), bit])
-        judged = self._judge.align(late, words)
+        judged = self._judge.align(late, words) or self._last_resort.align(late, words)
         if judged is None:
             return result
         loop = self._judge.follow_phones(late)

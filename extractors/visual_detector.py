@@ -7,7 +7,8 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.weights import WeightsMissing
+
+FOLLOWERS = 2  # detectors that follow a single face, the pictures in turn
+STEP = 1_000_000  # ms that a detector is told lie between two pictures, see `Watcher`
 
 Floats = NDArray[np.float32]
 Found = tuple[Floats, Floats, Floats]  # mesh [478, 3], blendshapes [52], pose [4, 4]
@@ -131,6 +135,111 @@ def _copy_columns(structs: Any, count: int, fields: tuple[str, ...]) -> Floats:
     )
     table = np.frombuffer(ctypes.string_at(structs, count * layout.itemsize), layout)
     return np.stack([table[name] for name in fields], axis=-1)
+
+
+class Watcher:
+    """Finds the faces in a clip's pictures, one after another, on two cores.
+
+    Searching the whole picture for faces costs a fifth of all the work, and is needless while there
+    is one face that is followed. So some detectors follow a single face, and search only when they
+    have none: they take the pictures in turn, so that two work at once. One more searches every
+    picture for up to ``max_faces``. It is asked on the first picture, after a cut and every
+    ``look_around`` seconds; once it has seen several faces it has every picture, until it sees no
+    more than one for as long.
+
+    A detector that follows one face would smooth it over time (MediaPipe's one-euro filter, Casiez
+    et al. 2012), so that mouths close a frame late. There is no setting against that, but the
+    filter weighs by time: with ``STEP`` between two pictures nothing of the picture before is left.
+
+    Parameters
+    ----------
+    path : of the model.
+    look_around : s.
+    """
+
+    def __init__(self, path: Path, max_faces: int, confidence: float, look_around: float):
+        followed = load_library(path, 1, confidence)
+        self._followers = [_Detector(followed) for _ in range(FOLLOWERS)]
+        self._searcher = _Detector(load_library(path, max_faces, confidence))
+        self._alone = max_faces == 1
+        self._look_around = look_around
+        self._count = 0
+        self._looked = -np.inf  # s, when all faces were last searched
+        self._several = -np.inf  # s, when more than one was last seen
+
+    def look(self, image: NDArray[np.uint8], time: float, cut: bool) -> Callable[[], list[Found]]:
+        """Begin to look for faces in the next picture.
+
+        Parameters
+        ----------
+        image : [h, w, 3]
+        time : s, of the picture.
+        cut : whether it begins another shot.
+
+        Returns
+        -------
+        What waits for them. To be called for one picture after another, each a fixed number of
+        pictures later: what was seen decides how the next pictures are looked at.
+        """
+        if cut:
+            for follower in self._followers:
+                follower.forget(image)
+        follower = self._followers[self._count % FOLLOWERS]
+        self._count += 1
+        if self._alone:
+            return follower.look(image).result
+        watched = time - self._several <= self._look_around
+        searched = None
+        if cut or watched or time - self._looked >= self._look_around:
+            searched, self._looked = self._searcher.look(image), time
+        followed = None if watched else follower.look(image)
+
+        def wait() -> list[Found]:
+            everywhere = [] if searched is None else searched.result()
+            if len(everywhere) > 1:
+                self._several = time
+            if followed is None or len(everywhere) > 1:
+                return everywhere
+            return followed.result() or everywhere
+
+        return wait
+
+    def close(self) -> None:
+        """Free the detectors."""
+        for detector in (*self._followers, self._searcher):
+            detector.close()
+
+
+class _Detector:
+    """MediaPipe's, in a thread of its own. It remembers faces, so every clip gets its own."""
+
+    def __init__(self, library: Library):
+        self._library = library
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="faces")
+        self._opened: Any = None
+        self._seen = 0
+
+    def look(self, image: NDArray[np.uint8]) -> Future[list[Found]]:
+        self._seen += 1
+        return self._thread.submit(self._detect, image, self._seen * STEP)
+
+    def forget(self, image: NDArray[np.uint8]) -> None:
+        """Lose the face, so that the next picture is searched: in another shot, or in a picture of
+        another size, it would be looked for in a place that means nothing there."""
+        if self._seen:
+            self.look(np.zeros_like(image))
+
+    def close(self) -> None:
+        self._thread.submit(self._close)
+        self._thread.shutdown()
+
+    def _detect(self, image: NDArray[np.uint8], stamp: int) -> list[Found]:
+        self._opened = self._opened or open_detector(self._library)
+        return detect_faces(self._library, self._opened, image, stamp)
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
 
 _CHATTER = re.compile(rb"^([IW]\d{4} .*|INFO: .*|WARNING: Logging before .*)\n", re.MULTILINE)

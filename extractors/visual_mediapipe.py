@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from extractors.types import FeatureTrack, Frame
-from extractors.visual_detector import (
-    Found,
-    Library,
-    detect_faces,
-    load_library,
-    open_detector,
-)
+from extractors.visual_detector import Found, Watcher
 from extractors.visual_shape import (
     ACTION_UNITS,
     BLENDSHAPES,
@@ -45,6 +38,7 @@ from extractors.visual_speaker import (
 from extractors.weights import locate_weights
 
 Floats = NDArray[np.float32]
+IN_WORK = 3  # frames: one at each of two detectors, one that waits or is measured
 
 
 @dataclass(frozen=True)
@@ -55,6 +49,7 @@ class MediaPipe:
     ----------
     fps : frames a second to look at, the nearest ones to that grid; None: every frame.
     max_faces : faces looked for in a frame.
+    look_around : s between two searches for other faces while one alone is followed.
     min_face : faces lower than this share of the picture are left out.
     confidence : of detection, presence and tracking, 0..1.
     landmarks, hog : whether to give the 136 landmark and the 144 gradient columns.
@@ -63,9 +58,8 @@ class MediaPipe:
     Notes
     -----
     The detector runs in video mode: it looks for a face in the neighbourhood of the last one, and
-    everywhere while fewer than ``max_faces`` are followed. With ``max_faces=1`` it also smooths
-    landmarks over time; with more it does not, so every row depends on its picture alone but for
-    where the face was looked for.
+    everywhere now and then (`Watcher`). Landmarks are not smoothed over time, so every row depends
+    on its picture alone but for where the face was looked for.
 
     After the last frame one person is chosen (``choose_speaker``); the other faces only count in
     ``mediapipe.faces``. While that person is not to be seen, the row is NaN, face_present is 0 and
@@ -77,6 +71,7 @@ class MediaPipe:
 
     fps: float | None = None
     max_faces: int = 4
+    look_around: float = 0.5
     min_face: float = 0.03
     confidence: float = 0.5
     landmarks: bool = True
@@ -88,6 +83,8 @@ class MediaPipe:
             raise ValueError(f"fps must be positive or none for every frame, got {self.fps}")
         if self.max_faces < 1:
             raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+        if not self.look_around >= 0:
+            raise ValueError(f"look_around must not be negative, got {self.look_around}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,12 +119,9 @@ class MediaPipe:
         counts: list[int] = []
         tracks: list[Track] = []
         open_tracks: list[Track] = []
-        before = None
-        for frame, faces in self._watch(pick_frames(frames, self.fps)):
-            after = shrink(frame.image)
-            height, cut = frame.image.shape[0], is_cut(before, after)
+        for frame, faces, cut in self._watch(pick_frames(frames, self.fps)):
+            height = frame.image.shape[0]
             begun = link_faces(open_tracks, faces, len(times), frame.time, height, cut)
-            before = after
             tracks += begun
             open_tracks = [t for t in open_tracks if t.is_open(len(times), frame.time)] + begun
             times.append(frame.time)
@@ -157,35 +151,37 @@ class MediaPipe:
         }
         return FeatureTrack(values, np.array(times, dtype=np.float64), self.names, seen, notes)
 
-    def _watch(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face]]]:
-        """Every frame with the faces in it.
+    def _watch(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face], bool]]:
+        """Every frame with the faces in it, and whether it begins another shot.
 
-        The detector works on one frame while the next is decoded and the last one is measured; it
-        runs outside of Python, so they use two cores.
+        The detectors work on some frames while the next is decoded and an earlier one is measured;
+        they run outside of Python, so all cores are used.
         """
-        detector = None
-        stamp = -1
-        waiting: tuple[Frame, Future] | None = None
-        with ThreadPoolExecutor(1, thread_name_prefix="faces") as thread:
-            try:
-                for frame in frames:
-                    # A detector remembers faces, so every clip gets its own.
-                    detector = detector or open_detector(self._library)
-                    # Milliseconds that strictly increase, however close two frames are.
-                    stamp = max(stamp + 1, round(frame.time * 1000))
-                    found = thread.submit(detect_faces, self._library, detector, frame.image, stamp)
-                    if waiting is not None:
-                        yield waiting[0], self._describe_all(waiting[0], waiting[1].result())
-                    waiting = frame, found
-                if waiting is not None:
-                    yield waiting[0], self._describe_all(waiting[0], waiting[1].result())
-            finally:
-                if detector is not None:
-                    thread.submit(detector.close).result()
+        watcher = before = None
+        waiting: deque[tuple[Frame, Callable[[], list[Found]], bool]] = deque()
+        try:
+            for frame in frames:
+                watcher = watcher or self._open_watcher()
+                after = shrink(frame.image)
+                cut, before = is_cut(before, after), after
+                waiting.append((frame, watcher.look(frame.image, frame.time, cut), cut))
+                if len(waiting) == IN_WORK:
+                    yield self._describe_all(*waiting.popleft())
+            while waiting:
+                yield self._describe_all(*waiting.popleft())
+        finally:
+            if watcher is not None:
+                watcher.close()
 
-    def _describe_all(self, frame: Frame, found: list[Found]) -> list[Face]:
-        faces = (self._describe(frame.image, *one) for one in found)
-        return drop_twins([face for face in faces if face is not None])
+    def _open_watcher(self) -> Watcher:
+        path = locate_weights("face-landmarker", self.path)
+        return Watcher(path, self.max_faces, self.confidence, self.look_around)
+
+    def _describe_all(
+        self, frame: Frame, look: Callable[[], list[Found]], cut: bool
+    ) -> tuple[Frame, list[Face], bool]:
+        faces = (self._describe(frame.image, *one) for one in look())
+        return frame, drop_twins([face for face in faces if face is not None]), cut
 
     def _describe(
         self, image: NDArray[np.uint8], mesh: Floats, blendshapes: Floats, matrix: Floats
@@ -215,11 +211,6 @@ class MediaPipe:
             row.append(describe_gradients(face))
         mouth = float(np.hypot(*(shape[66] - shape[62])))
         return Face(points, describe_look(face), mouth, np.concatenate(row, dtype=np.float32))
-
-    @cached_property
-    def _library(self) -> Library:
-        path = locate_weights("face-landmarker", self.path)
-        return load_library(path, self.max_faces, self.confidence)
 
 
 _COUNTS = ("face_present", "faces")
