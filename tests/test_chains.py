@@ -277,9 +277,10 @@ def test_padding_and_company_change_nothing(name):
     assert torch.equal(model(features, lengths), together)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*FLAT, "ef-hsshcrf"])
 def test_gradients_are_right(name):
-    model = make(name, 2, merge=0.0 if "hss" in name else 0.1)
+    # Where frames are joined nothing has a gradient; so none are, and few weights are enough.
+    model = make(name, 1, merge=0.0, classes=(2,)) if "hss" in name else make(name, 2)
     features = draw(model)
     keys = [key for key, _ in model.named_parameters()]
 
@@ -316,6 +317,9 @@ def test_forbidden_moves_are_not_made_and_make_nothing_undefined():
     assert found.item() == pytest.approx(4.5)
     found.backward()
     assert nodes.grad[:, 0].tolist() == [[1, 0], [1, 0], [1, 0]]
+    # Where no path is left the least forbidden one is taken.
+    nowhere = torch.tensor([[[0.0, -math.inf]], [[-math.inf, 0.0]], [[0.0, 2.0]]])
+    assert sum_paths(nowhere, moves, [1, 1, 1]).item() == pytest.approx(math.log(1e-300) + 2)
 
 
 def test_frames_alike_become_their_mean():
@@ -358,7 +362,7 @@ def test_learns_the_order_of_hidden_events(name):
     torch.manual_seed(0)
     model = build(name, inputs, inputs, 2, classes=(2,))
     optimiser = torch.optim.AdamW(model.parameters(), 0.04)
-    for step in range(180):
+    for step in range(100 if "hss" in name else 180):
         rows = torch.arange(32) + 32 * (step % 6)
         raw = model({m: x[rows] for m, x in features.items()}, lengths[rows])
         optimiser.zero_grad()
@@ -374,25 +378,26 @@ def test_learns_the_order_of_hidden_events(name):
     assert (((means[1] @ line)[:, 0] > 0) == truth).float().mean() < 0.62
 
 
-@pytest.mark.parametrize("classes", [0, 4])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "classes"), [(name, 0) for name in NAMES] + [(name, 4) for name in FLAT[::2]]
+)
 def test_overfits_eight(name, classes):
     torch.manual_seed(1)
     lengths = torch.tensor([3, 1, 6, 4, 2, 5, 6, 3])
     features = {m: torch.randn(8, 6, 8) for m in ("a", "b")}
     inputs = dict.fromkeys(features, 8)
     model = build(name, inputs, inputs, classes or 1, classes=(classes,))
-    optimiser = torch.optim.Adam(model.parameters(), 0.03)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 200)
+    optimiser = torch.optim.Adam(model.parameters(), 0.02)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, 250)
     numbers, kinds = torch.linspace(-1.8, 1.8, 8), torch.tensor([0, 1, 2, 3, 0, 2, 1, 0])
-    for _ in range(200):
+    for _ in range(250):
         raw = model(features, lengths)
         loss = F.cross_entropy(raw, kinds) if classes else F.l1_loss(raw[:, 0], numbers)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-    assert loss.item() < 0.1
+    assert loss.item() < 0.08
 
 
 @pytest.mark.parametrize("name", NAMES)
