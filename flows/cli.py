@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from flows.records import to_json, write_json
+from pipeline.records import to_json, write_json
 
 EPILOG = """\
 examples:

@@ -132,11 +132,12 @@ def retrain_model(
     from rmfn.dataset import find_targets
     from rmfn.registry import Registry
     from rmfn.retrain import list_targets, name_by_content, retrain
+    from rmfn.targets import name_columns
     from rmfn.train_dataset import Plan
 
     registry, plan = Registry(Path(into)), plan or Plan()
     known = plan.targets or list_targets(registry.current())
-    columns = [target.split(":")[0] for target in targets] or [target.name for target in known]
+    columns = name_columns(targets) or [target.name for target in known]
     dataset = read_labelled(labelled, records, store, recipe, columns)
     if targets:
         plan = replace(plan, targets=find_targets(dataset, targets))

@@ -114,7 +114,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _import(options: argparse.Namespace) -> int:
     from flows.display import results, screen, show_rows
-    from flows.records import to_json, write_json
+    from pipeline.records import to_json, write_json
     from rmfn.dataset import check_splits, hash_dataset, save_dataset
     from rmfn.overview import describe_dataset
     from rmfn.splits import give_splits, make_splits

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -42,6 +49,26 @@ def show_stages() -> Iterator[Any]:
                 bars.update(lines[stage], total=1.0, completed=share)
 
         yield progress
+
+
+@contextmanager
+def show_bar(unit: str, total: int | None) -> Iterator[Callable[..., None]]:
+    """A bar; the callable takes how many are done, a line, and the total if only known now."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=screen, refresh_per_second=2) as bars:
+        line = bars.add_task("making ready", total=total)
+
+        def tell(done: int, text: str, of: int | None = total) -> None:
+            bars.update(line, completed=done, total=of, description=text)
+
+        yield tell
+        bars.update(line, description="done")
 
 
 def show_prediction(record: dict[str, Any], scales: dict[str, tuple[float, float]]) -> None:

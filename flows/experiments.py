@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flows.arguments import add_data, add_target, explain, wrote_json
 from rmfn.systems import GROUPS, TITLES
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ examples:
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the four commands to the parser."""
     tune = command("tune", _tune, "search for the settings with the lowest validation error")
-    _explain(tune, TUNE)
-    _add_data(tune)
+    explain(tune, TUNE)
+    add_data(tune)
+    add_target(tune)
     tune.add_argument("--out", required=True, metavar="DIR", help="the search's folder")
     tune.add_argument("--trials", type=int, default=50, metavar="N", help="in all (default: 50)")
     tune.add_argument(
@@ -99,22 +100,24 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     _add_training(tune)
 
     compare = command("compare", _compare, "every system of the paper on your data, one protocol")
-    _explain(compare, COMPARE)
+    explain(compare, COMPARE)
     compare.add_argument("dataset", nargs="?", metavar="DATASET", help="a data set (rmfn import)")
-    _add_data(compare)
+    add_data(compare)
+    add_target(compare)
     _add_comparison(compare, "all", "default: all")
     compare.add_argument(
         "--out", metavar="DIR", help="where finished parts are kept (default: DATASET-comparison)"
     )
 
     ablate = command("ablate", _compare, "answer the paper's questions: stages, fusion, MARN")
-    _explain(ablate, ABLATE)
-    _add_data(ablate)
+    explain(ablate, ABLATE)
+    add_data(ablate)
+    add_target(ablate)
     _add_comparison(ablate, "questions", "default: all seven")
     ablate.add_argument("--out", required=True, metavar="DIR", help="where finished parts are kept")
 
     retrain = command("retrain", _retrain, "train a model again with new videos; keep the better")
-    _explain(retrain, RETRAIN)
+    explain(retrain, RETRAIN)
     retrain.add_argument("videos", metavar="VIDEOS", help="folder of clips")
     retrain.add_argument(
         "--labels", metavar="FILE.csv", help="their labels (default: labels.csv in the folder)"
@@ -141,32 +144,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="X",
         help="what counts as worse, in the error's unit (default: a hundredth of the scale)",
     )
-    _add_target(retrain)
+    add_target(retrain)
     retrain.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
     _add_training(retrain)
-
-
-def _explain(made: argparse.ArgumentParser, text: str) -> None:
-    made.epilog, made.formatter_class = text, argparse.RawDescriptionHelpFormatter
-
-
-def _add_data(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--data", metavar="DIR", help="a data set (rmfn import)")
-    made.add_argument("--store", metavar="DIR", help="or: the features of rmfn extract")
-    made.add_argument("--labels", metavar="FILE.csv", help="with --store: what people said")
-    made.add_argument("--timed", metavar="FILE.jsonl", help="or: timed transcripts with labels")
-    _add_target(made)
-
-
-def _add_target(made: argparse.ArgumentParser) -> None:
-    made.add_argument(
-        "--target",
-        action="append",
-        default=[],
-        metavar="LABEL",
-        help="label to learn; may be given several times. Its kind or scale may follow: mood:-3:3, "
-        "happy:binary, tone:classes (default: the only one there is)",
-    )
 
 
 def _add_comparison(made: argparse.ArgumentParser, models: str, usual: str) -> None:
@@ -190,13 +170,13 @@ def _add_training(made: argparse.ArgumentParser) -> None:
 
 
 def _tune(options: argparse.Namespace) -> int:
-    from flows.display import results, show_rows
+    from flows.display import results, show_bar, show_rows
     from rmfn.tune import PLAN, tune
 
     dataset, plan = _read_question(options)
     if options.seeds is None and not options.plan:
         plan = replace(plan, seeds=(0,))  # a search needs breadth more than certainty
-    with _show_bar("trials", options.trials) as tell:
+    with show_bar("trials", options.trials) as tell:
         found = tune(
             dataset,
             options.out,
@@ -206,7 +186,7 @@ def _tune(options: argparse.Namespace) -> int:
             lambda trial: tell(trial.number, f"trial {trial.number}: {_show_error(trial)}"),
         )
     record = {**asdict(found), "file": str(Path(options.out) / PLAN)}
-    if _wrote(options.json, record):
+    if wrote_json(options.json, record):
         return 0
     rows = [
         {
@@ -250,7 +230,7 @@ def _compare(options: argparse.Namespace) -> int:
         told,
     )
     failed = any(row.failed for row in found.rows)
-    if not _wrote(options.json, asdict(found)):
+    if not wrote_json(options.json, asdict(found)):
         results.print(tabulate(found), markup=False, soft_wrap=True)
         results.print(f"written: {out}/table.md, table.csv, table.json, plot.png")
     return int(failed)
@@ -273,7 +253,7 @@ def _describe_told(now: Told) -> str:
 def _retrain(options: argparse.Namespace) -> int:
     from flows.batch import extract_clips
     from flows.collect import find_labelled, retrain_model
-    from flows.display import results, screen, show_clips, show_stages
+    from flows.display import results, screen, show_bar, show_clips, show_stages
     from flows.run import open_recipe
     from pipeline.store import Store
     from rmfn.retrain import Rule, describe_decision
@@ -287,7 +267,7 @@ def _retrain(options: argparse.Namespace) -> int:
         screen.print(f"[{number}/{len(labelled.clips)}] {clip}", markup=False)
         with show_stages() as progress:
             records += extract_clips([clip], recipe, store, progress)
-    with _show_bar("trainings", None) as tell:
+    with show_bar("trainings", None) as tell:
         decision = retrain_model(
             labelled,
             records,
@@ -300,7 +280,7 @@ def _retrain(options: argparse.Namespace) -> int:
             lambda now: tell(now.run, now.describe(), now.runs),
         )
     failed = any(record["status"] == "failed" for record in records)
-    if not _wrote(options.json, {**decision, "clips": records}):
+    if not wrote_json(options.json, {**decision, "clips": records}):
         show_clips(records)
         results.print(describe_decision(decision), markup=False)
     return int(failed)
@@ -309,9 +289,10 @@ def _retrain(options: argparse.Namespace) -> int:
 def _read_question(options: argparse.Namespace) -> tuple[Dataset, Plan]:
     """The data, and the plan with what is predicted."""
     from flows.collect import choose_labels, open_data
+    from rmfn.targets import name_columns
 
     plan = _read_plan(options)
-    columns = [target.split(":")[0] for target in options.target]
+    columns = name_columns(options.target)
     dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
     return dataset, replace(plan, targets=choose_labels(dataset, options.target, plan.targets))
 
@@ -336,47 +317,9 @@ def _read_plan(options: argparse.Namespace) -> Plan:
     return replace(plan, **said)
 
 
-def _wrote(file: str | None, record: dict[str, Any]) -> bool:
-    """Write the record where it was asked for; True if to stdout, which then holds nothing else."""
-    from flows.display import results
-    from flows.records import to_json, write_json
-
-    if file == "-":
-        print(to_json(record))
-        return True
-    if file:
-        write_json(file, record)
-        results.print(f"written: {file}")
-    return False
-
-
 def _show_error(trial: Any) -> str:
     return "failed" if trial.error is None else f"validation error {trial.error:.3f}"
 
 
 def _list(settings: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items())
-
-
-@contextmanager
-def _show_bar(unit: str, total: int | None) -> Iterator[Callable[..., None]]:
-    """A bar; the callable takes how many are done, a line, and the total if only known now."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from flows.display import screen
-
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TextColumn(unit),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=screen, refresh_per_second=2) as bars:
-        line = bars.add_task("making ready", total=total)
-
-        def tell(done: int, text: str, of: int | None = total) -> None:
-            bars.update(line, completed=done, total=of, description=text)
-
-        yield tell
-        bars.update(line, description="done")

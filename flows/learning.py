@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from flows.arguments import add_data, add_target, explain
+from rmfn.systems import TITLES
+
+if TYPE_CHECKING:
+    from rmfn.unseen import Progress
 
 # Flags of the same name as a field of rmfn.train.TrainSettings
 SETTINGS = (
@@ -50,17 +55,10 @@ two models with its interval and p-value (whole videos exchanged between them).
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the two commands to the parser."""
     train = command("train", _train, "train RMFN, or a model to compare it with, on labelled data")
-    _explain(train, TRAIN_TEXT)
-    _add_data(train)
+    explain(train, TRAIN_TEXT)
+    add_data(train, required=True)
     train.add_argument("--out", metavar="DIR", help="the model's folder")
-    train.add_argument(
-        "--target",
-        action="append",
-        default=[],
-        metavar="LABEL",
-        help="label column to learn; may be given several times. Its kind or scale may follow: "
-        "sentiment:-3:3, happy:binary, mood:classes (default: the only column there is)",
-    )
+    add_target(train)
     train.add_argument(
         "--weight",
         action="append",
@@ -72,8 +70,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     model.add_argument(
         "--model-kind",
         metavar="NAME",
-        help="rmfn (default), rmfn-r1 to rmfn-r4, rmfn-no-mfp, rmfn-no-highlight, marn, mfn, "
-        "ef-lstm",
+        help=f"rmfn (default) or another of {', '.join(TITLES)}",
     )
     model.add_argument(
         "--modalities", nargs="+", metavar="M", help="of language, visual, acoustic (default: all)"
@@ -138,9 +135,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     train.add_argument("--json", metavar="FILE", help="write the numbers here; - for stdout")
 
     evaluate = command("evaluate", _evaluate, "score a model on labelled segments")
-    _explain(evaluate, EVALUATE_TEXT)
+    explain(evaluate, EVALUATE_TEXT)
     evaluate.add_argument("model", metavar="DIR|NAME", help="the model's folder or a shipped name")
-    _add_data(evaluate)
+    add_data(evaluate, required=True)
     evaluate.add_argument(
         "--split",
         choices=("train", "valid", "test"),
@@ -155,27 +152,11 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument("--markdown", metavar="FILE.md", help="write the tables here")
 
 
-def _explain(parser: argparse.ArgumentParser, text: str) -> None:
-    parser.epilog = text
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-
-
-def _add_data(parser: argparse.ArgumentParser) -> None:
-    data = parser.add_argument_group("the data (one of them)")
-    one = data.add_mutually_exclusive_group(required=True)
-    one.add_argument("--store", metavar="DIR", help="features of rmfn extract; needs --labels")
-    one.add_argument("--data", metavar="DIR", help="a data set, such as rmfn import makes")
-    one.add_argument(
-        "--timed",
-        metavar="FILE.jsonl",
-        help="a segment a line: id, vid, label, words, w_start, w_end, split",
-    )
-    data.add_argument("--labels", metavar="FILE.csv", help="with --store: what people said")
-
-
 def _train(options: argparse.Namespace) -> int:
     from flows.collect import open_data
+    from flows.display import show_bar
     from rmfn.checkpoint import refuse_foreign
+    from rmfn.targets import name_columns
     from rmfn.train_dataset import cross_validate_dataset, train_dataset
 
     if not options.out and not options.cross_validate:
@@ -183,8 +164,12 @@ def _train(options: argparse.Namespace) -> int:
     card = Path(options.card).read_text(encoding="utf-8") if options.card else ""
     if not options.cross_validate:
         refuse_foreign(options.out)  # now, not after the data are read
-    with _show_trainings() as on_progress:
-        columns = [target.split(":")[0] for target in options.target]
+    with show_bar("trainings", None) as tell:
+
+        def on_progress(now: Progress) -> None:
+            tell(now.run, now.describe(), now.runs)
+
+        columns = name_columns(options.target)
         dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
         plan = _make_plan(options, dataset)
         if options.cross_validate:
@@ -261,8 +246,8 @@ def _read_value(text: str) -> Any:
 def _evaluate(options: argparse.Namespace) -> int:
     from flows.collect import open_data
     from flows.display import results, show_table, show_warnings
-    from flows.records import to_json, write_json
     from flows.run import find_model
+    from pipeline.records import to_json, write_json
     from rmfn.evaluate import evaluate_dataset
     from rmfn.predict import Predictor
     from rmfn.report import describe_report, list_warnings, tabulate_report, write_markdown
@@ -311,7 +296,7 @@ def _write_text(path: str, text: str) -> None:
 def _show_measured(report: dict[str, Any], targets: Any, options: argparse.Namespace) -> None:
     """What a training measured of itself: {where: {label: metrics}}."""
     from flows.display import results, show_table
-    from flows.records import to_json, write_json
+    from pipeline.records import to_json, write_json
     from rmfn.report import tabulate_report
 
     single = report["cross-validation"] if options.cross_validate else report
@@ -324,27 +309,3 @@ def _show_measured(report: dict[str, Any], targets: Any, options: argparse.Names
     if options.json:
         write_json(options.json, single)
         results.print(f"written: {options.json}")
-
-
-@contextmanager
-def _show_trainings() -> Iterator[Callable[[Any], None]]:
-    """One bar over all trainings, with the epoch and the validation metric of the running one."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from flows.display import screen
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TextColumn("trainings"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=screen) as bars:
-        line = bars.add_task("reading the data", total=None)
-
-        def on_progress(now: Any) -> None:
-            bars.update(line, total=now.runs, completed=now.run, description=now.describe())
-
-        yield on_progress
-        bars.update(line, description="done", completed=bars.tasks[0].total or 0)

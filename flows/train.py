@@ -15,7 +15,7 @@ from prefect.cache_policies import NO_CACHE
 from flows.collect import choose_labels, open_data
 from flows.extract import explain
 from flows.predict import USER_ERRORS, TypedText, check_path, check_text
-from flows.records import to_json
+from pipeline.records import to_json
 
 
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
@@ -29,10 +29,11 @@ def train(
     """Train into ``out``, or go on with what lies unfinished there. Returns what was measured."""
     from rmfn.card import describe
     from rmfn.plans import load_plan
+    from rmfn.targets import name_columns
     from rmfn.train_dataset import Plan, train_dataset
 
     made = load_plan(plan) if plan else Plan()
-    dataset = open_data(**sources, columns=[name.split(":")[0] for name in targets])
+    dataset = open_data(**sources, columns=name_columns(targets))
     made = replace(
         made,
         targets=choose_labels(dataset, targets, made.targets),

@@ -7,7 +7,6 @@ not at all, and what was not written so is refused when it is read.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -20,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from pipeline.records import to_json
 from pipeline.whole import replace_folder
 from rmfn.baselines import build
 from rmfn.data import Scaler
@@ -136,7 +136,7 @@ def save_checkpoint(
     manifest = replace(manifest, weights_sha256=hashlib.sha256(weights).hexdigest())
     with replace_folder(folder) as fresh:
         (fresh / WEIGHTS).write_bytes(weights)
-        text = json.dumps(_finite(asdict(manifest)), indent=1, ensure_ascii=False)
+        text = to_json(asdict(manifest))
         (fresh / MANIFEST).write_text(text + "\n", encoding="utf-8")
         (fresh / CARD).write_text(card, encoding="utf-8")
         for name, content in (beside or {}).items():
@@ -246,14 +246,3 @@ def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
         scale = tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"]
         members.append(Fitted(model.eval(), manifest.labels, *scale))
     return Ensemble(scaler, tuple(members))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: undefined numbers become null."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, float) and value != value:
-        return None
-    return value

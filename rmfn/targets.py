@@ -63,6 +63,11 @@ def find_targets(dataset: Dataset, names: Sequence[str]) -> tuple[Target, ...]:
     return targets
 
 
+def name_columns(named: Sequence[str]) -> list[str]:
+    """The label columns of targets that a person names: ``sentiment:-3:3`` is ``sentiment``."""
+    return [name.partition(":")[0] for name in named]
+
+
 def check_labels(
     values: NDArray[np.float64], target: Target, ids: Sequence[str], where: str
 ) -> None:

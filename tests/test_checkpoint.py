@@ -93,7 +93,7 @@ def test_a_checkpoint_is_replaced_whole_and_nothing_is_left(folder):
 
 def test_a_failed_write_leaves_the_old_one(folder, monkeypatch):
     before = folder_bytes(folder)
-    monkeypatch.setattr("rmfn.checkpoint.json.dumps", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("rmfn.checkpoint.to_json", lambda record: 1 / 0)
     with pytest.raises(ZeroDivisionError, match="division by zero"):
         save_checkpoint(*make_untrained(1), folder)
     assert folder_bytes(folder) == before

@@ -1,0 +1,51 @@
+"""What several commands take and write alike: the data, what is predicted, a record as JSON."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+def explain(parser: argparse.ArgumentParser, text: str) -> None:
+    """Put a text with its own line breaks under the options."""
+    parser.epilog, parser.formatter_class = text, argparse.RawDescriptionHelpFormatter
+
+
+def add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
+    """The three ways to say on what data; ``flows.collect.open_data`` opens it."""
+    data = parser.add_argument_group("the data (one of them)")
+    one = data.add_mutually_exclusive_group(required=required)
+    one.add_argument("--store", metavar="DIR", help="features of rmfn extract; needs --labels")
+    one.add_argument("--data", metavar="DIR", help="a data set, such as rmfn import makes")
+    one.add_argument(
+        "--timed",
+        metavar="FILE.jsonl",
+        help="a segment a line: id, vid, label, words, w_start, w_end, split",
+    )
+    data.add_argument("--labels", metavar="FILE.csv", help="with --store: what people said")
+
+
+def add_target(parser: argparse.ArgumentParser) -> None:
+    """What is predicted; ``rmfn.targets.find_targets`` reads it."""
+    parser.add_argument(
+        "--target",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="label column to learn; may be given several times. Its kind or scale may follow: "
+        "sentiment:-3:3, happy:binary, mood:classes (default: the only column there is)",
+    )
+
+
+def wrote_json(file: str | None, record: Any) -> bool:
+    """Write the record where it was asked for; True if to stdout, which then holds nothing else."""
+    from flows.display import results
+    from pipeline.records import to_json, write_json
+
+    if file == "-":
+        print(to_json(record))
+        return True
+    if file:
+        write_json(file, record)
+        results.print(f"written: {file}")
+    return False
