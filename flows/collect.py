@@ -130,8 +130,9 @@ def retrain_model(
     from dataclasses import replace
 
     from rmfn.dataset import find_targets
+    from rmfn.growing import name_by_content
     from rmfn.registry import Registry
-    from rmfn.retrain import list_targets, name_by_content, retrain
+    from rmfn.retrain import list_targets, retrain
     from rmfn.targets import name_columns
     from rmfn.train_dataset import Plan
 

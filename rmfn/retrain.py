@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,19 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
-from pipeline.recipe import require_features
-from rmfn.dataset import Dataset, hash_dataset, load_dataset, save_dataset
+from rmfn.dataset import Dataset, hash_dataset
+from rmfn.growing import add_segments, find_frozen, find_learnable, name_groups
 from rmfn.predict import Predictor
 from rmfn.registry import Registry
 from rmfn.runs import RECORD, RUN
 from rmfn.significance import compare_models
-from rmfn.splits import make_splits
 from rmfn.targets import Target, describe_target, find_targets
 from rmfn.tasks import lay_out, read_labels
 from rmfn.train_dataset import Plan, train_dataset
 from rmfn.unseen import OnProgress
 
-FROZEN_SHARE = 0.2
 MARGIN = 0.01  # of a label's scale
 FEW_GROUPS = 10  # from fewer videos an interval is rough
 
@@ -146,55 +143,6 @@ def measure_errors(
     return np.where(given.any(1), total / np.maximum(given.sum(1), 1), np.nan)
 
 
-def merge_datasets(known: Dataset, fresh: Dataset, keep: Sequence[str] = ()) -> Dataset:
-    """All segments of both; one that is in both is taken from ``fresh``, those to ``keep`` are not.
-
-    Raises
-    ------
-    RecipeMismatch : their columns were made in different ways.
-    DatasetError : their columns differ, or a label's classes.
-    """
-    require_features(known.name, known.features, fresh.features)
-    kept = set(keep)
-    new = fresh.take([n for n, id in enumerate(fresh.ids) if id not in kept])
-    old = known.take([n for n, id in enumerate(known.ids) if id not in set(new.ids)])
-    labels = {
-        name: np.concatenate(
-            [part.labels.get(name, np.full(len(part), np.nan)) for part in (old, new)]
-        )
-        for name in {**old.labels, **new.labels}
-    }
-    return replace(
-        old,
-        ids=old.ids + new.ids,
-        videos=old.videos + new.videos,
-        speakers=old.speakers + new.speakers,
-        splits=old.splits + new.splits,
-        sequences=old.sequences + new.sequences,
-        labels=labels,
-    )
-
-
-def name_by_content(dataset: Dataset) -> Dataset:
-    """Segments of own videos called after the clip's bytes and their times, not after its file.
-
-    So a file that is renamed, or another that has its name, or other labels files for the same
-    video, are told apart when segments of different days are put together.
-    """
-    ids: list[str] = []
-    taken: Counter[str] = Counter()
-    for sequence in dataset.sequences:
-        start, end = sequence.words[0].start, sequence.words[-1].end
-        name = f"{sequence.clip_id}[{start:.2f}-{end:.2f}]"
-        ids.append(f"{name}#{taken[name] + 1}" if taken[name] else name)
-        taken[name] += 1
-    return replace(
-        dataset,
-        ids=tuple(ids),
-        videos=tuple(sequence.clip_id for sequence in dataset.sequences),
-    )
-
-
 def list_targets(current: Path | None) -> tuple[Target, ...]:
     """What the version in use predicts; nothing if there is none."""
     return () if current is None else Predictor.load(current).manifest.labels
@@ -247,9 +195,9 @@ def retrain(
     with registry.alone():
         before = registry.current()
         plan = replace(plan, targets=choose_targets(fresh, plan, before))
-        everything, frozen, notes = _gather(registry, fresh)
-        judged = everything.take(_places(everything, frozen))
-        learned = everything.take(_find_learnable(everything, judged))
+        everything, frozen, notes = add_segments(registry, fresh)
+        judged = everything.take(find_frozen(everything, frozen))
+        learned = everything.take(find_learnable(everything, judged))
         learned = replace(learned, splits=("",) * len(learned))
         held = len(everything) - len(judged) - len(learned)
         if held:
@@ -346,55 +294,6 @@ def describe_decision(decision: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _gather(registry: Registry, fresh: Dataset) -> tuple[Dataset, dict[str, Any], list[str]]:
-    """All segments known now, which are frozen, and what a person should know of it."""
-    notes: list[str] = []
-    frozen = registry.frozen()
-    if frozen is None:
-        everything = fresh
-        if registry.data.exists():
-            everything = merge_datasets(load_dataset(registry.data), fresh)
-        frozen = _freeze(everything)
-    else:
-        known = load_dataset(registry.data)
-        found = hash_dataset(known.take(_places(known, frozen)))
-        if found != frozen["sha256"]:
-            raise DatasetError(
-                f"{registry.data}: the frozen segments are not those that were frozen (hash "
-                f"{found[:12]}, expected {frozen['sha256'][:12]})"
-            )
-        everything = merge_datasets(known, fresh, keep=frozen["ids"])
-        if again := len(set(frozen["ids"]) & set(fresh.ids)):
-            notes.append(f"{again} of the segments given are frozen and stay as they were")
-    save_dataset(everything, registry.data)
-    if registry.frozen() is None:
-        registry.freeze(frozen)
-    return everything, frozen, notes
-
-
-def _freeze(dataset: Dataset) -> dict[str, Any]:
-    """What the versions will be judged on.
-
-    Raises
-    ------
-    DatasetError : there are too few speakers or videos to keep any aside.
-    """
-    groups = _name_groups(dataset)
-    rows, how = dataset.of_split("test"), "the split test of the labels given first"
-    if not rows:
-        splits = make_splits(groups, {"train": 1 - FROZEN_SHARE, "test": FROZEN_SHARE}, seed=0)
-        rows = [n for n, split in enumerate(splits) if split == "test"]
-        how = f"{FROZEN_SHARE:.0%} of the segments given first, by speaker or video"
-    chosen = dataset.take(rows)
-    return {
-        "how": how,
-        "ids": list(chosen.ids),
-        "videos": sorted(set(chosen.videos)),
-        "speakers": sorted({speaker for speaker in chosen.speakers if speaker}),
-        "sha256": hash_dataset(chosen),
-    }
-
-
 def _discard_other(candidate: Path, learned: Dataset) -> None:
     """Remove what a killed run left, unless it learned from the same segments."""
     record = candidate / RUN / RECORD
@@ -406,39 +305,13 @@ def _discard_other(candidate: Path, learned: Dataset) -> None:
         shutil.rmtree(candidate)
 
 
-def _places(dataset: Dataset, frozen: dict[str, Any]) -> list[int]:
-    place = {id: n for n, id in enumerate(dataset.ids)}
-    if missing := [id for id in frozen["ids"] if id not in place]:
-        raise DatasetError(
-            f"data set {dataset.name!r}: {len(missing)} frozen segments are gone, the first is "
-            f"{missing[0]!r}"
-        )
-    return [place[id] for id in frozen["ids"]]
-
-
-def _find_learnable(dataset: Dataset, judged: Dataset) -> list[int]:
-    """Segments of which neither the video nor the speaker is judged on."""
-    videos, speakers = set(judged.videos), {speaker for speaker in judged.speakers if speaker}
-    return [
-        n
-        for n, (video, speaker) in enumerate(zip(dataset.videos, dataset.speakers, strict=True))
-        if video not in videos and speaker not in speakers
-    ]
-
-
-def _name_groups(dataset: Dataset) -> list[str]:
-    return [
-        speaker or video for speaker, video in zip(dataset.speakers, dataset.videos, strict=True)
-    ]
-
-
 def _compare(candidate: Path, current: Path, judged: Dataset, plan: Plan, rule: Rule) -> Comparison:
     errors = [
         measure_errors(Predictor.load(folder), judged, plan.targets)
         for folder in (candidate, current)
     ]
     given = np.flatnonzero(~np.isnan(errors[0]))
-    groups = _name_groups(judged)
+    groups = name_groups(judged)
     return compare_errors(errors[0][given], errors[1][given], [groups[n] for n in given], rule)
 
 

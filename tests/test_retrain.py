@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import rmfn.retrain
-from pipeline.errors import DatasetError, RecipeMismatch
+from pipeline.errors import DatasetError
 from rmfn.dataset import Target, load_dataset, save_dataset
 from rmfn.predict import Predictor
 from rmfn.registry import Registry
@@ -22,8 +22,6 @@ from rmfn.retrain import (
     decide,
     describe_decision,
     measure_errors,
-    merge_datasets,
-    name_by_content,
     retrain,
 )
 from tests.planted import PLAN, make_planted
@@ -246,40 +244,6 @@ def test_errors_are_absolute_or_wrong_and_averaged_over_labels():
     )
     errors = measure_errors(Said(), dataset, (Target("a"), Target("b", "binary", 0, 1)))
     np.testing.assert_array_equal(errors, [(2 + 0) / 2, (0 + 1) / 2, np.nan])
-
-
-def test_merging_takes_the_newer_and_refuses_other_features():
-    known, fresh = make_planted(40, 1), make_planted(40, 1)
-    labels = fresh.labels["sentiment"] + 0.5
-    fresh = replace(fresh, labels={"sentiment": labels, "fun": labels})
-    fresh = fresh.take([0, 1, 2])
-    both = merge_datasets(known, fresh, keep=[known.ids[1]])
-    place = {id: n for n, id in enumerate(both.ids)}
-    assert set(both.ids) == set(known.ids)
-    for n, expected in ((0, 0.5), (1, 0.0), (2, 0.5), (3, 0.0)):
-        found = both.labels["sentiment"][place[known.ids[n]]] - known.labels["sentiment"][n]
-        assert found == expected
-    assert np.isnan(both.labels["fun"][place[known.ids[3]]])
-    made = {"backend": "minilm", "settings": {"layer": 1}, "weights": {}, "versions": {}}
-    other = {**made, "settings": {"layer": 2}}
-    with pytest.raises(RecipeMismatch, match="layer = 1, the recipe has 2"):
-        merge_datasets(
-            replace(known, features={"language": [made]}),
-            replace(fresh, features={"language": [other]}),
-        )
-
-
-def test_own_videos_are_called_by_content():
-    dataset = make_planted(40)
-    named = name_by_content(dataset)
-    renamed = name_by_content(
-        replace(dataset, ids=tuple(f"x{n}" for n in range(40)), videos=("talk.mp4",) * 40)
-    )
-    assert named.ids == renamed.ids
-    assert named.videos == renamed.videos
-    first = dataset.sequences[0]
-    assert named.ids[0] == f"{first.clip_id}[0.00-{first.words[-1].end:.2f}]"
-    assert named.videos[0] == first.clip_id
 
 
 def test_a_decision_reads_as_markdown(registry, monkeypatch):

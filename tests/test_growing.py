@@ -1,0 +1,54 @@
+"""Segments given at different times, put together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pipeline.errors import RecipeMismatch
+from rmfn.growing import merge_datasets, name_by_content
+from tests.planted import make_planted
+
+
+def test_merging_takes_the_newer_and_refuses_other_features():
+    known, fresh = make_planted(40, 1), make_planted(40, 1)
+    labels = fresh.labels["sentiment"] + 0.5
+    fresh = replace(fresh, labels={"sentiment": labels, "fun": labels})
+    fresh = fresh.take([0, 1, 2])
+    both = merge_datasets(known, fresh, keep=[known.ids[1]])
+    place = {id: n for n, id in enumerate(both.ids)}
+    assert set(both.ids) == set(known.ids)
+    for n, expected in ((0, 0.5), (1, 0.0), (2, 0.5), (3, 0.0)):
+        found = both.labels["sentiment"][place[known.ids[n]]] - known.labels["sentiment"][n]
+        assert found == expected
+    assert np.isnan(both.labels["fun"][place[known.ids[3]]])
+    made = {"backend": "minilm", "settings": {"layer": 1}, "weights": {}, "versions": {}}
+    other = {**made, "settings": {"layer": 2}}
+    with pytest.raises(RecipeMismatch, match="layer = 1, the recipe has 2"):
+        merge_datasets(
+            replace(known, features={"language": [made]}),
+            replace(fresh, features={"language": [other]}),
+        )
+
+
+def test_own_videos_are_called_by_content():
+    dataset = make_planted(40)
+    named = name_by_content(dataset)
+    renamed = name_by_content(
+        replace(dataset, ids=tuple(f"x{n}" for n in range(40)), videos=("talk.mp4",) * 40)
+    )
+    assert named.ids == renamed.ids
+    assert named.videos == renamed.videos
+    first = dataset.sequences[0]
+    assert named.ids[0] == f"{first.clip_id}[0.00-{first.words[-1].end:.2f}]"
+    assert named.videos[0] == first.clip_id
+
+
+def test_the_same_turn_said_twice_has_two_names():
+    dataset = make_planted(40)
+    first = dataset.sequences[0]
+    twice = replace(dataset, sequences=(first, first, *dataset.sequences[2:]))
+    one, two = name_by_content(twice).ids[:2]
+    assert two == f"{one}#2"
