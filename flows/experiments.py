@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_data, add_target, explain, wrote_json
+from flows.arguments import add_adapted, add_data, add_target, explain, wrote_json
 from rmfn.systems import GROUPS, TITLES
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     explain(tune, TUNE)
     add_data(tune)
     add_target(tune)
+    add_adapted(tune)
     tune.add_argument("--out", required=True, metavar="DIR", help="the search's folder")
     tune.add_argument("--trials", type=int, default=50, metavar="N", help="in all (default: 50)")
     tune.add_argument(
@@ -104,6 +106,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     compare.add_argument("dataset", nargs="?", metavar="DATASET", help="a data set (rmfn import)")
     add_data(compare)
     add_target(compare)
+    add_adapted(compare)
     _add_comparison(compare, "all", "default: all")
     compare.add_argument(
         "--out", metavar="DIR", help="where finished parts are kept (default: DATASET-comparison)"
@@ -113,6 +116,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     explain(ablate, ABLATE)
     add_data(ablate)
     add_target(ablate)
+    add_adapted(ablate)
     _add_comparison(ablate, "questions", "default: all seven")
     ablate.add_argument("--out", required=True, metavar="DIR", help="where finished parts are kept")
 
@@ -145,6 +149,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="what counts as worse, in the error's unit (default: a hundredth of the scale)",
     )
     add_target(retrain)
+    add_adapted(retrain)
     retrain.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
     _add_training(retrain)
 
@@ -204,7 +209,7 @@ def _tune(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from flows.display import results, screen
+    from flows.display import results
     from rmfn.compare import compare
     from rmfn.comparison_tables import tabulate
 
@@ -218,7 +223,7 @@ def _compare(options: argparse.Namespace) -> int:
     out = Path(options.out or f"{options.data or dataset.name}-comparison")
 
     def told(now: Told) -> None:
-        screen.print(_describe_told(now), markup=False, highlight=False, soft_wrap=True)
+        print(_describe_told(now), file=sys.stderr, flush=True)  # a log, not a bar
 
     found = compare(
         dataset,
@@ -278,6 +283,7 @@ def _retrain(options: argparse.Namespace) -> int:
             plan,
             rule,
             lambda now: tell(now.run, now.describe(), now.runs),
+            keep_adapted=options.keep_adapted,
         )
     failed = any(record["status"] == "failed" for record in records)
     if not wrote_json(options.json, {**decision, "clips": records}):
@@ -293,7 +299,10 @@ def _read_question(options: argparse.Namespace) -> tuple[Dataset, Plan]:
 
     plan = _read_plan(options)
     columns = name_columns(options.target)
-    dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
+    dataset = open_data(
+        *(options.data, options.store, options.labels, options.timed, columns),
+        keep_adapted=options.keep_adapted,
+    )
     return dataset, replace(plan, targets=choose_labels(dataset, options.target, plan.targets))
 
 

@@ -13,8 +13,11 @@ from flows.batch import list_files
 from flows.cli import main
 from flows.collect import find_labelled
 from pipeline.errors import DatasetError
+from rmfn.baselines import MODELS
+from rmfn.dataset import save_dataset
+from rmfn.systems import GROUPS
 from tests.conftest import Served
-from tests.planted import make_videos
+from tests.planted import make_planted, make_videos
 
 PLAN = {
     "hidden": {"acoustic": 4},
@@ -123,10 +126,56 @@ def test_tune_and_ablate_from_a_store(tmp_path, capsys, plan):
     assert json.loads((tmp_path / "abl.json").read_text())["protocol"].startswith("2-fold")
 
 
+def test_compare_says_a_line_a_system_and_writes_the_tables(tmp_path, capfd, monkeypatch):
+    data, file = tmp_path / "planted", tmp_path / "plan.json"
+    save_dataset(make_planted(), data)
+    file.write_text(json.dumps({"hidden": {"language": 4, "acoustic": 2},
+                                "settings": {"epochs": 1}}))  # fmt: skip
+    asked = ("compare", data, "--plan", file, "--models", "ef-lstm", "df", "--workers", "1")
+    status, shown, err = run(capfd, *asked, "--seeds", "1")
+    assert status == 0, err
+    assert "[1/2] ef-lstm, seed 0: sentiment " in err
+    assert "[2/2] df, seed 0: sentiment " in err
+    assert "| EF-LSTM |" in shown
+    out = tmp_path / "planted-comparison"
+    assert {file.name for file in out.glob("*.*")} == {
+        *("question.json", "table.md", "table.csv", "table.json", "plot.png")
+    }
+    # More seeds: what is done is not done again. A system that fails is in the exit status.
+    import rmfn.compare
+
+    plain = rmfn.compare.score_system
+
+    def fail(dataset, plan, task):
+        if task == ("df", 1):
+            raise ValueError("too deep")
+        return plain(dataset, plan, task)
+
+    monkeypatch.setattr(rmfn.compare, "score_system", fail)
+    status, shown, err = run(capfd, *asked, "--seeds", "2", "--json", "-")
+    assert status == 1
+    assert "[3/4] ef-lstm, seed 1: sentiment " in err
+    assert "[4/4] df, seed 1: ValueError: too deep" in err
+    rows = json.loads(shown)["rows"]
+    assert [len(row["seeds"]) for row in rows] == [2, 1]
+
+
+def test_compare_helps(capsys):
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    shown = capsys.readouterr().out
+    for name in (*MODELS, *GROUPS):
+        assert name in shown, name
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["tune", "--out", "x"], "say on what data"),
+        (["compare"], "say on what data"),
+        (["compare", "nowhere"], "no such data set folder"),
+        (["compare", "d", "--data", "d"], "say the data set once"),
+        (["compare", "d", "--workers", "0"], "at least one worker, got 0"),
         (["tune", "--out", "x", "--store", "s"], "say on what data"),
         (["ablate", "--out", "x", "--data", "nowhere"], "no such data set folder"),
         (["retrain", "nowhere", "--store", "s", "--into", "m"], "nowhere"),
