@@ -431,3 +431,13 @@ def test_what_cannot_be_is_told():
         build("ef-hcrf", INPUTS, INPUTS, levels=1)
     with pytest.raises(ValueError, match="3 views of 11 states are 1331 states together"):
         build("mv-hcrf", INPUTS, INPUTS, states=11)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_is_sure_before_it_has_learnt(name):
+    """Else a long sequence of what was not learned yet has no gradient: its softmax is flat."""
+    model = make(name, classes=(2, 0))
+    lengths = torch.tensor([300, 200])
+    found = model(draw(model, lengths), lengths)
+    assert found[:, :2].exp().max() < 0.95
+    assert abs(found[:, 2]).max() < 1.8

@@ -63,7 +63,7 @@ FAMILY: dict[str, dict[str, Any]] = {
     "ef-hcrf": {**_EARLY, "disjoint": False, "layers": 1},
 }
 
-ALIKE = 0.01  # how far potentials of labels are from each other at first
+ALIKE = 0.001  # how far potentials of labels are from each other at first
 MOST = 1024  # product states; their moves are a matrix of the square of that, for every label
 
 
