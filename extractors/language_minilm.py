@@ -23,6 +23,7 @@ from extractors.weights import WeightsDamaged, WeightsMissing, locate_weights
 SIZE = 384
 FRAME = 3  # pieces that ``frame_pieces`` adds
 ADAPTER = "adapter.safetensors"  # its name in a checkpoint's folder
+ADAPTED = "minilm-adapted"  # what its columns are called with an adapter
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class MiniLM:
 
     @property
     def names(self) -> tuple[str, ...]:
-        tool = "minilm" if self.adapter is None else "minilm-adapted"
+        tool = "minilm" if self.adapter is None else ADAPTED
         return tuple(f"{tool}.{i}" for i in range(SIZE))
 
     def find_weights(self) -> dict[str, Path | None]:

@@ -25,6 +25,16 @@ def add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
     data.add_argument("--labels", metavar="FILE.csv", help="with --store: what people said")
 
 
+def add_adapted(parser: argparse.ArgumentParser) -> None:
+    """Whether a model may learn from what knows labels already."""
+    parser.add_argument(
+        "--keep-adapted",
+        action="store_true",
+        help="of --store, read the columns minilm-adapted too; their encoder knows the labels of "
+        "CMU-MOSI's train and dev segments: with those among the videos all numbers are too good",
+    )
+
+
 def add_target(parser: argparse.ArgumentParser) -> None:
     """What is predicted; ``rmfn.targets.find_targets`` reads it."""
     parser.add_argument(

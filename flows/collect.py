@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from rmfn.unseen import OnProgress
 
 LABELS = "labels.csv"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ def retrain_model(
     plan: Plan | None = None,
     rule: Rule | None = None,
     on_progress: OnProgress | None = None,
+    keep_adapted: bool = False,
 ) -> dict[str, Any]:
     """Train the next version of a model, once the clips are extracted.
 
@@ -118,6 +122,7 @@ def retrain_model(
     ----------
     into : the folder of its versions.
     targets : the labels to learn, by default those of the version in use, else all.
+    keep_adapted : as ``open_data``'s; a version in use that reads such columns keeps them as well.
 
     Returns
     -------
@@ -132,7 +137,7 @@ def retrain_model(
     from rmfn.dataset import find_targets
     from rmfn.growing import name_by_content
     from rmfn.registry import Registry
-    from rmfn.retrain import list_targets, retrain
+    from rmfn.retrain import list_targets, reads_adapted, retrain
     from rmfn.targets import name_columns
     from rmfn.train_dataset import Plan
 
@@ -140,6 +145,8 @@ def retrain_model(
     known = plan.targets or list_targets(registry.current())
     columns = name_columns(targets) or [target.name for target in known]
     dataset = read_labelled(labelled, records, store, recipe, columns)
+    if not (keep_adapted or reads_adapted(registry.current())):
+        dataset = _leave_out_adapted(dataset)
     if targets:
         plan = replace(plan, targets=find_targets(dataset, targets))
     return retrain(registry, name_by_content(dataset), plan, rule, on_progress)
@@ -151,6 +158,7 @@ def open_data(
     labels: str | None = None,
     timed: str | None = None,
     columns: Sequence[str] | None = None,
+    keep_adapted: bool = True,
 ) -> Dataset:
     """The data set that a person names, in one of three ways.
 
@@ -160,6 +168,8 @@ def open_data(
     store, labels : the features of ``rmfn extract`` and the labels of them.
     timed : a file of timed transcripts.
     columns : of the labels, those to take; by default all.
+    keep_adapted : False leaves out the columns of encoders that were adapted to labels, and says
+        so: what is measured with them on the segments they learned from is too good.
 
     Raises
     ------
@@ -181,7 +191,21 @@ def open_data(
         return open_timed(timed)
     from rmfn.own_videos import dataset_from_store
 
-    return dataset_from_store(str(store), str(labels), columns=columns or None)
+    dataset = dataset_from_store(str(store), str(labels), columns=columns or None)
+    return dataset if keep_adapted else _leave_out_adapted(dataset)
+
+
+def _leave_out_adapted(dataset: Dataset) -> Dataset:
+    from rmfn.word_features import count_adapted, leave_out_adapted
+
+    if count := count_adapted(dataset.columns.get("language", ())):
+        _log.warning(
+            "%d language columns are left out: their encoder has learned labels (minilm-adapted: "
+            "those of CMU-MOSI), and on videos it learned from every number would be too good; "
+            "keep_adapted (--keep-adapted) keeps them",
+            count,
+        )
+    return leave_out_adapted(dataset)
 
 
 def choose_labels(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_data, add_target, explain
+from flows.arguments import add_adapted, add_data, add_target, explain
 from rmfn.systems import TITLES
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_data(train, required=True)
     train.add_argument("--out", metavar="DIR", help="the model's folder")
     add_target(train)
+    add_adapted(train)
     train.add_argument(
         "--weight",
         action="append",
@@ -170,7 +171,10 @@ def _train(options: argparse.Namespace) -> int:
             tell(now.run, now.describe(), now.runs)
 
         columns = name_columns(options.target)
-        dataset = open_data(options.data, options.store, options.labels, options.timed, columns)
+        dataset = open_data(
+            *(options.data, options.store, options.labels, options.timed, columns),
+            keep_adapted=options.keep_adapted,
+        )
         plan = _make_plan(options, dataset)
         if options.cross_validate:
             report = {"cross-validation": cross_validate_dataset(dataset, plan, on_progress)}

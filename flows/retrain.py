@@ -39,6 +39,7 @@ def train_and_compare(
         load_plan(settings["plan"]) if settings["plan"] else None,
         Rule(settings["accept"], settings["margin"]),
         log_progress(),
+        settings["keep_adapted"],
     )
 
 
@@ -60,6 +61,7 @@ def retrain(
     plan: TypedText | None = None,
     accept: TypedText = "better",
     margin: float | None = None,
+    keep_adapted: bool = False,
 ) -> Any:
     """Train a model again with new videos, and use the new version only if it is the better one.
 
@@ -76,6 +78,8 @@ def retrain(
         error, on segments from which no version learns, is below 0; "not-worse" if it is below
         ``margin``.
     margin : in the unit of the error; by default a hundredth of the label's scale.
+    keep_adapted : read the columns minilm-adapted too, whose encoder knows the labels of CMU-MOSI's
+        train and dev segments; a version in use that reads them keeps them in any case.
 
     Returns
     -------
@@ -97,6 +101,7 @@ def retrain(
             "plan": str(check_path(plan, "plan")) if plan else None,
             "accept": accept,
             "margin": margin,
+            "keep_adapted": keep_adapted,
         }
         clips = find_labelled(folder, file).clips
         records = extract_all(clips, recipe, keep)

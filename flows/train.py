@@ -25,6 +25,7 @@ def train(
     targets: list[str],
     plan: str | None,
     model_kind: str | None,
+    keep_adapted: bool,
 ) -> dict[str, Any]:
     """Train into ``out``, or go on with what lies unfinished there. Returns what was measured."""
     from rmfn.card import describe
@@ -33,7 +34,7 @@ def train(
     from rmfn.train_dataset import Plan, train_dataset
 
     made = load_plan(plan) if plan else Plan()
-    dataset = open_data(**sources, columns=name_columns(targets))
+    dataset = open_data(**sources, columns=name_columns(targets), keep_adapted=keep_adapted)
     made = replace(
         made,
         targets=choose_labels(dataset, targets, made.targets),
@@ -62,6 +63,7 @@ def train_model(
     target: TypedText | list[str] | None = None,
     plan: TypedText | None = None,
     model_kind: TypedText | None = None,
+    keep_adapted: bool = False,
 ) -> Any:
     """Train a model on labelled segments; a run that was killed goes on where it stopped.
 
@@ -75,6 +77,8 @@ def train_model(
     plan : a file of settings, such as ``rmfn tune`` writes.
     model_kind : rmfn (the default), rmfn-r1 to rmfn-r4, rmfn-no-mfp, rmfn-no-highlight, marn, mfn
         or ef-lstm.
+    keep_adapted : of a store, read the columns minilm-adapted too, whose encoder knows the labels
+        of CMU-MOSI's train and dev segments.
 
     Returns
     -------
@@ -91,7 +95,7 @@ def train_model(
         file = str(check_path(plan, "plan")) if plan else None
         kind = check_text("model_kind", model_kind) if model_kind else None
         folder = str(Path(check_text("out", out)).expanduser().absolute())
-        return {"model": folder, "metrics": train(folder, sources, named, file, kind)}
+        return {"model": folder, "metrics": train(folder, sources, named, file, kind, keep_adapted)}
     except USER_ERRORS as error:
         return explain(error)
 

@@ -29,6 +29,7 @@ from rmfn.targets import Target, describe_target, find_targets
 from rmfn.tasks import lay_out, read_labels
 from rmfn.train_dataset import Plan, train_dataset
 from rmfn.unseen import OnProgress
+from rmfn.word_features import count_adapted
 
 MARGIN = 0.01  # of a label's scale
 FEW_GROUPS = 10  # from fewer videos an interval is rough
@@ -146,6 +147,13 @@ def measure_errors(
 def list_targets(current: Path | None) -> tuple[Target, ...]:
     """What the version in use predicts; nothing if there is none."""
     return () if current is None else Predictor.load(current).manifest.labels
+
+
+def reads_adapted(current: Path | None) -> bool:
+    """Whether the version in use reads columns of an encoder that was adapted to labels."""
+    if current is None:
+        return False
+    return count_adapted(Predictor.load(current).manifest.columns.get("language", ())) > 0
 
 
 def choose_targets(fresh: Dataset, plan: Plan, current: Path | None) -> tuple[Target, ...]:

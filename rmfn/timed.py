@@ -63,10 +63,13 @@ def find_word_steps(provenance: dict[str, Any]) -> dict[str, Any]:
     """
     steps = {step: provenance[step] for step in ("language", "timing") if provenance.get(step)}
     if "language" in steps:
-        steps["language"] = [
-            made for made in steps["language"] if made["settings"].get("adapter") is None
-        ]
+        steps["language"] = [made for made in steps["language"] if not is_adapted(made)]
     return steps
+
+
+def is_adapted(made: dict[str, Any]) -> bool:
+    """Whether a step's encoder was adapted to labels."""
+    return made.get("settings", {}).get("adapter") is not None
 
 
 def load_word_backends(features: dict[str, Any]) -> tuple[list[Any], Any]:

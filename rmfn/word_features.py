@@ -1,14 +1,17 @@
-"""Columns for data sets of which the words are known: what a recipe makes of words and times."""
+"""Columns for data sets of which the words are known: what a recipe makes of words and times; and
+without those that know labels."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from extractors.types import cover_words, join_features
+from extractors.language_minilm import ADAPTED
+from extractors.types import WordFeatures, cover_words, join_features
 from pipeline.errors import DatasetError
 from rmfn.dataset import Dataset
-from rmfn.timed import find_word_steps, load_word_backends
+from rmfn.timed import find_word_steps, is_adapted, load_word_backends
 
 
 def add_word_features(dataset: Dataset, provenance: dict[str, Any]) -> Dataset:
@@ -51,3 +54,32 @@ def add_word_features(dataset: Dataset, provenance: dict[str, Any]) -> Dataset:
         sequences.append(replace(sequence, features=columns))
     made_by = steps if timed else {"language": steps["language"]}
     return replace(dataset, sequences=tuple(sequences), features={**dataset.features, **made_by})
+
+
+def count_adapted(columns: Sequence[str]) -> int:
+    """How many columns are those of an encoder that was adapted to labels."""
+    return sum(column.startswith(f"{ADAPTED}.") for column in columns)
+
+
+def leave_out_adapted(dataset: Dataset) -> Dataset:
+    """A data set without the columns of encoders that were adapted to labels.
+
+    Without any other language columns it has no language modality.
+    """
+    names = dataset.columns.get("language", ())
+    kept = [n for n, name in enumerate(names) if not count_adapted([name])]
+    if len(kept) == len(names):
+        return dataset
+    sequences = []
+    for sequence in dataset.sequences:
+        columns = dict(sequence.features)
+        rows = columns.pop("language", None)
+        if rows is not None and kept:
+            left = tuple(names[n] for n in kept)
+            columns["language"] = WordFeatures(rows.values[:, kept], rows.coverage, left)
+        sequences.append(replace(sequence, features=columns))
+    features = dict(dataset.features)
+    steps = [made for made in features.pop("language", []) if not is_adapted(made)]
+    if steps:
+        features["language"] = steps
+    return replace(dataset, sequences=tuple(sequences), features=features)
