@@ -9,7 +9,7 @@ import pytest
 
 from extractors.word_timing import WordTiming
 from pipeline.errors import DatasetError
-from rmfn.corpora import make_sequences, read_timed, split_videos
+from rmfn.corpora import make_sequences, read_timed, rows_seen, split_videos
 from tests.conftest import shared
 
 LINE = {
@@ -109,6 +109,12 @@ def test_features_stand_side_by_side(tmp_path):
     assert np.array_equal(
         first.features["acoustic"].values, second.features["acoustic"].values, equal_nan=True
     )
+
+
+def test_only_a_row_of_nothing_but_zeros_was_not_seen():
+    found = rows_seen(np.array([[0, 1], [0, 0], [2, 0]], np.float32), ("x", "y"))
+    np.testing.assert_array_equal(found.values, [[0, 1], [np.nan, np.nan], [2, 0]])
+    assert found.coverage.tolist() == [1, 0, 1]
 
 
 def test_videos_stay_whole_and_parts_are_even():

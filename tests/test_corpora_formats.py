@@ -69,14 +69,42 @@ def test_sequences_are_aligned_to_the_words(planted):
     assert same.ids == found.ids
 
 
+def test_a_word_is_in_one_segment_and_has_a_length(tmp_path, planted):
+    """A middle on the border of two segments is in the later; what has no length is no word."""
+    texts = ["it", "was", "um", "good"]
+    times = [[0, 1], [2.5, 3.5], [4, 4.0005], [4, 5]]
+    write_sequence(tmp_path / "w.csd", "Talk_TimestampedWords", {"v": (texts, times)})
+    found = dataset_from_csd(planted)
+    said = [[word.text for word in sequence.words] for sequence in found.sequences]
+    assert said == [["it"], ["was", "good"]]
+
+
+@pytest.mark.parametrize("spoken", [8, 9])
+def test_a_tenth_of_the_segments_may_be_silent(tmp_path, planted, caplog, spoken):
+    words = (["so"] * spoken, [[n, n + 1] for n in range(spoken)])
+    write_sequence(tmp_path / "w.csd", "Talk_TimestampedWords", {"v": words})
+    times = [[n, n + 1] for n in range(spoken)] + [[50, 51]]
+    labels = {"v": ([[1.0]] * (spoken + 1), times)}
+    write_sequence(tmp_path / "l.csd", "Talk_Opinion_Labels", labels)
+    if spoken == 9:
+        assert len(dataset_from_csd(planted)) == 9
+        assert "1 of 10 segments have no words, the first is 'v[9]'" in caplog.text
+    else:
+        with pytest.raises(
+            DatasetError, match=r"1 of 9 segments have no words, .* belong together"
+        ):
+            dataset_from_csd(planted)
+
+
 def test_overlaps_are_weighted_by_time():
     values = np.array([[1.0], [2.0], [np.nan], [8.0]], np.float32)
     times = np.array([[0, 1], [1, 2], [2, 3], [3, 4]], float)
     words = [Word("a", 0.75, 2), Word("b", 1.5, 3.5), Word("c", 2, 3), Word("d", 9, 10)]
+    words.append(Word("e", 3.5, 5.5))  # three quarters of it are after the last frame
     found = average_overlaps(values, times, words, ("x",))
-    expected = [(0.25 * 1 + 1 * 2) / 1.25, (0.5 * 2 + 0.5 * 8) / 1, np.nan, np.nan]
+    expected = [(0.25 * 1 + 1 * 2) / 1.25, (0.5 * 2 + 0.5 * 8) / 1, np.nan, np.nan, 8]
     assert found.values[:, 0] == pytest.approx(expected, nan_ok=True)
-    assert found.coverage == pytest.approx([1, 0.5, 0, 0])
+    assert found.coverage == pytest.approx([1, 0.5, 0, 0, 0.25])
 
 
 def test_overlaps_are_those_of_the_plain_sum():
@@ -118,6 +146,8 @@ def test_parts_of_a_video_are_put_together(tmp_path, planted):
     )
     found = dataset_from_csd(planted)
     assert found.sequences[0].features["visual"].values[:, 0].tolist() == [1, 2]
+    # the second opinion's word is in the part that the file has first
+    assert found.sequences[1].features["visual"].values[:, 0].tolist() == [3]
     write_sequence(
         tmp_path / "f.csd", "Talk_Facet", {"other": (face, [[n, n + 1] for n in range(4)])}
     )
@@ -498,6 +528,10 @@ def test_mfn_side_by_side(tmp_path):
         ({"y_train": [1]}, r"train: expected y_train\.h5 and features, found \[\]"),
         ({"audio": padded(2), "y_train": [1]}, r"audio\.h5: expected a name such as"),
         ({"sound_train": padded(2)}, r"sound_train\.h5: expected a name such as"),
+        (
+            {"audio_train": padded(2), "acoustic_train": padded(2), "y_train": [1]},
+            "the acoustic of train is there twice",
+        ),
         ({"audio_train": padded(2), "y_train": [1, 2]}, "found 2 labels and .*audio|acoustic"),
         ({"audio_train": [[1.0]], "y_train": [1]}, r"expected \[n, T, D\], found float64 \[1, 1\]"),
         (
