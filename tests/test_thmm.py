@@ -168,13 +168,17 @@ def test_the_number_of_states_and_the_power_are_the_best_on_validation():
     """Whatever the labels that are learned from say, those of the validation set decide."""
     both, target = make_order(120, 0), Target("order", "binary")
     training, validation = collate(both[:80]), collate(both[80:])
-    model = learn((2,), training, validation, [target], states=(1, 3))
-    assert model.start[:, 1:].isfinite().all()  # three states
+    for states in ((1, 3), (3, 1)):
+        model = learn((2,), training, validation, [target], states=states)
+        assert model.start[:, 1:].isfinite().all()  # three states
     assert model.power.min() >= 0.1
     dice = np.random.default_rng(0)
     noise = relabel(validation, dice.integers(0, 2, (40, 1)))
     unsure = learn((2,), training, noise, [target], states=(1, 3))
     assert unsure.power.max() <= 0.03
+    scores = unsure.power * unsure.measure(noise.features, noise.lengths) + unsure.prior
+    found = unsure(noise.features, noise.lengths)
+    assert abs(found - scores.log_softmax(1)).max() < 1e-6
 
 
 def test_a_number_is_the_mean_of_levels():
