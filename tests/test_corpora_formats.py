@@ -414,6 +414,18 @@ def test_mmsa_unaligned(tmp_path):
     assert all(word.score is None for s in found.sequences for word in s.words)
 
 
+def test_a_modality_of_length_nought_was_not_seen(tmp_path):
+    part = mmsa(audio_lengths=[3, 0], vision_lengths=[3, 2])
+    found = dataset_from_mmsa(
+        dump(tmp_path / "mosi.pkl", {"train": {**part, "audio": 0 * part["audio"]}})
+    )
+    for sequence in found.sequences:
+        rows = sequence.features["acoustic"]
+        assert np.isnan(rows.values).all()
+        assert not rows.coverage.any()
+    assert found.sequences[1].features["visual"].coverage.all()
+
+
 def test_bert_s_marks_are_no_words(tmp_path):
     text = np.zeros((2, 6, 1))
     text[0, :5, 0], text[1, :4, 0] = [99, 1, 2, 3, 99], [99, 1, 2, 99]
