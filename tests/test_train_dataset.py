@@ -266,6 +266,15 @@ def test_labels_must_fit(dataset, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_label_that_is_on_the_other_side_only_is_told_before_any_work(dataset, tmp_path):
+    values = dataset.labels["sentiment"].copy()
+    values[dataset.of_split("train")] = np.nan
+    here = replace(dataset, labels={"sentiment": values})
+    with pytest.raises(DatasetError, match="no segment to learn from has the label 'sentiment'"):
+        train_dataset(here, PLAN, tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
 def test_what_the_model_does_not_have_is_told_before_any_work(dataset, tmp_path):
     with pytest.raises(ValueError, match="there is no model 'rnn'; there are rmfn"):
         train_dataset(dataset, replace(PLAN, model="rnn"), tmp_path / "m")
