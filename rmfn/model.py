@@ -138,6 +138,7 @@ class RMFN(nn.Module):
         self.head = make_head(H + Z, config.head, config.outputs, config.dropout)
         self.input_dropout = nn.Dropout(config.input_dropout)
         self.stages = config.stages if config.multistage else 0
+        self._arranged: tuple[list[tuple[int, int]], list[Tensor], Weights] | None = None
 
     def forward(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Predict.
@@ -190,7 +191,21 @@ class RMFN(nn.Module):
         )
 
     def _weights(self) -> Weights:
-        """The recurrence's weights as ``rmfn.packed`` reads them."""
+        """The recurrence's weights as ``rmfn.packed`` reads them; while no gradient is wanted they
+        are made once for the same parameters."""
+        if torch.is_grad_enabled():
+            return self._arrange_weights()
+        held = [*self.parameters(), *self.buffers()]
+        if any(tensor.is_inference() for tensor in held):  # their changes are not counted
+            return self._arrange_weights()
+        state = [(tensor.data_ptr(), tensor._version) for tensor in held]
+        if self._arranged is None or self._arranged[0] != state:
+            # The parameters' memory is held too, so that no other can have the same address.
+            memory = [tensor.detach() for tensor in held]
+            self._arranged = state, memory, self._arrange_weights()
+        return self._arranged[2]
+
+    def _arrange_weights(self) -> Weights:
         R = arrange(join_recurrence(self.U, self.V, self.parts).T).T
         if self.config.multistage:
             return self.fusion.weights()._replace(R=R)

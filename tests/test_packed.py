@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -227,6 +228,68 @@ def test_memory_that_is_used_again_changes_nothing(monkeypatch):
     for batch in batches:
         model(*batch).sum().backward()
     assert abs(model.fusion.fuse_U.grad - both).max() < 1e-14
+
+
+CHANGES = {
+    "in place": lambda model: model.fusion.fuse_U.mul_(1.5),
+    "a buffer": lambda model: model.fusion.c0.add_(1),
+    "loaded": lambda model: model.load_state_dict(
+        {name: value + 0.1 for name, value in model.state_dict().items()}
+    ),
+    "another tensor": lambda model: setattr(
+        model.fusion.fuse_U, "data", model.fusion.fuse_U.data * 1.5
+    ),
+    "another parameter": lambda model: setattr(
+        model.fusion, "fuse_U", torch.nn.Parameter(model.fusion.fuse_U * 1.5)
+    ),
+    "rounded": lambda model: model.bfloat16().double(),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_weights_that_changed_are_read_anew(change, mode):
+    model = build()
+    features, lengths = draw(model.config, LENGTHS), torch.tensor(LENGTHS)
+    with mode():
+        first = model(features, lengths)
+        assert torch.equal(model(features, lengths), first)
+    with torch.no_grad():
+        change(model)
+    with mode():
+        found = model(features, lengths)
+        assert not torch.equal(found, first)
+        assert abs(found - run_padded(model, features, lengths)).max() < 1e-12
+
+
+def test_a_step_of_training_is_seen_by_the_next_prediction():
+    model = build()
+    features, lengths = draw(model.config, LENGTHS), torch.tensor(LENGTHS)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+    before = run_padded(model, features, lengths).detach()
+    for _ in range(2):
+        model(features, lengths).sum().backward()
+        optimiser.step()
+        with torch.inference_mode():
+            found = model(features, lengths)
+            assert abs(found - run_padded(model, features, lengths)).max() < 1e-12
+        assert not torch.equal(found, before)
+    twin = deepcopy(model)
+    with torch.inference_mode():
+        assert torch.equal(twin(features, lengths), found)
+    with torch.no_grad():
+        twin.fusion.fuse_U.mul_(2)
+        assert not torch.equal(twin(features, lengths), found)
+        assert torch.equal(model(features, lengths), found)
+
+
+def test_a_model_made_without_gradients_predicts():
+    with torch.inference_mode():
+        model = build()
+        features, lengths = draw(model.config, LENGTHS), torch.tensor(LENGTHS)
+        first = model(features, lengths)
+        model.fusion.fuse_U.mul_(2)
+        assert not torch.equal(model(features, lengths), first)
 
 
 def test_gradients_of_gradients_are_refused():
