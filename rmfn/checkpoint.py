@@ -24,8 +24,9 @@ from pipeline.whole import replace_folder
 from rmfn.baselines import build
 from rmfn.data import Scaler
 from rmfn.dataset import Target
+from rmfn.ensemble import Ensemble
 from rmfn.runs import RUN, STATE
-from rmfn.train import Ensemble, Fitted
+from rmfn.train import Fitted
 
 WEIGHTS, MANIFEST, CARD = "weights.safetensors", "model.json", "README.md"
 

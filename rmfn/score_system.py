@@ -14,9 +14,10 @@ from torch import nn
 from rmfn.baselines import MODELS
 from rmfn.comparison import name_error
 from rmfn.dataset import Dataset
+from rmfn.ensemble import Ensemble
 from rmfn.job import Plan, choose_settings
 from rmfn.tasks import count_outputs, lay_out, score_target
-from rmfn.train import Ensemble, predict
+from rmfn.train import predict
 from rmfn.unseen import predict_folds, predict_test
 
 MEASURED = 0.2  # seconds that a prediction's speed is measured for, at least

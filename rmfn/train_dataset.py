@@ -19,6 +19,7 @@ from rmfn.adapt import describe_encoder, pack_adapter
 from rmfn.card import write_card
 from rmfn.checkpoint import Manifest, refuse_foreign, save_checkpoint
 from rmfn.dataset import Dataset
+from rmfn.ensemble import Ensemble
 from rmfn.evaluate import calibrate, summarise
 from rmfn.job import (
     Job,
@@ -34,7 +35,6 @@ from rmfn.job import (
 )
 from rmfn.runs import RUN, Run
 from rmfn.tasks import count_outputs, find_constants, keep_on_scale, lay_out, score_constants
-from rmfn.train import Ensemble
 from rmfn.unseen import OnProgress, Steps, adapt_columns, cross_validate, fit_job, predict_each
 
 

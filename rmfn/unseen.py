@@ -14,12 +14,12 @@ from pipeline.errors import DatasetError
 from rmfn.adapt import Adapter, OnStep, adapt
 from rmfn.corpora import split_videos
 from rmfn.dataset import Dataset
+from rmfn.ensemble import Ensemble, fit_ensemble
 from rmfn.job import Job, Plan, make_network, prepare, rotate_parts
 from rmfn.running import Epoch
 from rmfn.runs import Run
 from rmfn.splits import SPLITS
 from rmfn.tasks import count_outputs, keep_on_scale, read_labels
-from rmfn.train import Ensemble, fit_ensemble
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def fit_job(
     run: Run | None,
     name: str,
 ) -> Ensemble:
-    """One model a seed, as the plan says; arguments as ``rmfn.train.fit_ensemble``'s."""
+    """One model a seed, as the plan says; arguments as ``rmfn.ensemble.fit_ensemble``'s."""
     return fit_ensemble(
         make_network(job),
         job.targets,

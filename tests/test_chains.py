@@ -15,8 +15,10 @@ from rmfn.baselines.hcrf import HCRF, HCRFConfig, list_edges, summarise
 from rmfn.baselines.levels import assign_labels, make_centres, read_out
 from rmfn.checkpoint import load_checkpoint, save_checkpoint
 from rmfn.data import fit_scaler
+from rmfn.ensemble import Ensemble
 from rmfn.lsthm import pack
-from rmfn.train import Ensemble, TrainSettings, fit
+from rmfn.running import TrainSettings
+from rmfn.train import fit
 from tests.trained import COLUMNS, HAPPY, HIDDEN, LENGTH, MOOD, SENTIMENT, make_corpus
 from tests.trained import make_untrained as make_manifest
 

@@ -12,8 +12,9 @@ import torch
 from rmfn.baselines import build
 from rmfn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from rmfn.dataset import Target
+from rmfn.ensemble import Ensemble
 from rmfn.runs import Run
-from rmfn.train import Ensemble, Fitted
+from rmfn.train import Fitted
 from tests.trained import CONFIG, SENTIMENT, folder_bytes, make_corpus, make_untrained
 
 GENERAL = ("inputs", "hidden", "outputs", "head")

@@ -15,8 +15,10 @@ from rmfn.baselines.tfn import multiply
 from rmfn.checkpoint import load_checkpoint, save_checkpoint
 from rmfn.data import Batch, Example, collate, fit_scaler
 from rmfn.dataset import Target
+from rmfn.ensemble import Ensemble
+from rmfn.running import TrainSettings
 from rmfn.runs import Run
-from rmfn.train import Ensemble, Fitted, TrainSettings, fit
+from rmfn.train import Fitted, fit
 from tests.trained import COLUMNS, HIDDEN, SENTIMENT, make_corpus, make_untrained
 
 NAMES = (

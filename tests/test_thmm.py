@@ -26,9 +26,11 @@ from rmfn.baselines.thmm import (
 from rmfn.checkpoint import load_checkpoint, save_checkpoint
 from rmfn.data import Batch, Example, collate, fit_scaler
 from rmfn.dataset import Target
+from rmfn.ensemble import Ensemble
 from rmfn.lsthm import pack
+from rmfn.running import TrainSettings
 from rmfn.tasks import fit_scale
-from rmfn.train import Ensemble, Fitted, TrainSettings, fit
+from rmfn.train import Fitted, fit
 from tests.trained import COLUMNS, HAPPY, HIDDEN, LENGTH, MOOD, SENTIMENT, make_corpus
 from tests.trained import make_untrained as make_manifest
 

@@ -15,10 +15,11 @@ import torch
 from pipeline.errors import DatasetError
 from rmfn.baselines import build
 from rmfn.data import fit_scaler
+from rmfn.ensemble import fit_ensemble
 from rmfn.model import RMFN
 from rmfn.running import Epoch, TrainSettings
 from rmfn.runs import Run, Saved
-from rmfn.train import find_device, fit, fit_ensemble, predict
+from rmfn.train import find_device, fit, predict
 from tests.conftest import ROOT
 from tests.trained import COLUMNS, CONFIG, SENTIMENT, make_corpus
 

@@ -20,13 +20,14 @@ from rmfn.baselines import MODELS, build
 from rmfn.baselines.shapes import take_shapes
 from rmfn.data import Example, collate, fit_scaler, number_videos, pack_videos, shuffled_videos
 from rmfn.dataset import Dataset
+from rmfn.ensemble import fit_ensemble
 from rmfn.job import Plan, configure, prepare
 from rmfn.predict import Predictor
 from rmfn.predict_clip import predict_utterances
 from rmfn.running import TrainSettings
 from rmfn.runs import Run
 from rmfn.tasks import compute_loss, compute_losses, score_target
-from rmfn.train import fit, fit_ensemble, predict
+from rmfn.train import fit, predict
 from rmfn.train_dataset import train_dataset
 from rmfn.unseen import predict_folds, predict_test
 from tests.conftest import ROOT

@@ -13,7 +13,8 @@ from rmfn.baselines import build
 from rmfn.checkpoint import Conformal, Manifest
 from rmfn.data import fit_scaler
 from rmfn.dataset import Dataset, Target
-from rmfn.train import Ensemble, Fitted
+from rmfn.ensemble import Ensemble
+from rmfn.train import Fitted
 
 COLUMNS = {"language": ("good", "bad", "other"), "acoustic": ("timing.duration",)}
 CONFIG = {
