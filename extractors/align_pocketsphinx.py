@@ -43,6 +43,18 @@ TICK = 0.001  # s, the least a token gets
 
 
 @dataclass(frozen=True)
+class _Sound:
+    """Samples at the model's rate; with ``gain`` the largest is just below full scale."""
+
+    samples: NDArray[np.float32]
+    gain: float
+
+    def cut(self, start: float, end: float) -> NDArray[np.float32]:
+        """What lies between two times (s), amplified; all of it so would be one more copy."""
+        return self.samples[round(start * RATE) : round(end * RATE)] * np.float32(self.gain)
+
+
+@dataclass(frozen=True)
 class _Placed:
     """A token's place in seconds; goodness of pronunciation as 0..1."""
 
@@ -87,18 +99,18 @@ class Sphinx:
             return ()
         if not len(audio.samples):
             raise ValueError(f"cannot align {len(tokens)} words to a sound of length 0")
-        samples = _prepare(audio)
+        sound = _prepare(audio)
         said = [pronounce(token) for token in tokens]
         placed: list[_Placed | None] = [None] * len(tokens)
         with self._lock:
             stretches = [
                 part
                 for stretch in _cut_by_times(transcript, audio.duration, self.pad)
-                for part in self._cut_long(samples, said, stretch)
+                for part in self._cut_long(sound, said, stretch)
             ]
             for stretch in stretches:
-                placed[stretch.first : stretch.last] = self._align(samples, said, stretch)
-        _refine(samples, placed)
+                placed[stretch.first : stretch.last] = self._align(sound, said, stretch)
+        _refine(sound.samples, placed)
         spans = _settle(_interpolate(placed, said, stretches), audio.duration)
         return tuple(
             Word(token, start, end, place.score if place else None, spoken.guessed)
@@ -129,13 +141,13 @@ class Sphinx:
         return Decoder(compallsen=True, topn=1, beam=0.0, pbeam=0.0, wbeam=0.0)
 
     def _align(
-        self, samples: NDArray[np.float32], said: Sequence[Pronunciation], stretch: _Stretch
+        self, sound: _Sound, said: Sequence[Pronunciation], stretch: _Stretch
     ) -> list[_Placed | None]:
         """Place the tokens of a stretch; all None if it cannot be done."""
         result: list[_Placed | None] = [None] * (stretch.last - stretch.first)
         spoken = [i for i in range(stretch.first, stretch.last) if said[i].variants]
         first = round(stretch.start * RATE)
-        bit = samples[first : round(stretch.end * RATE)]
+        bit = sound.cut(stretch.start, stretch.end)
         least = STATES * FRAME * sum(min(map(len, said[i].variants)) for i in spoken)
         if not spoken or len(bit) / RATE < least + ANALYSIS:
             return result
@@ -158,7 +170,7 @@ class Sphinx:
         return result
 
     def _cut_long(
-        self, samples: NDArray[np.float32], said: Sequence[Pronunciation], stretch: _Stretch
+        self, sound: _Sound, said: Sequence[Pronunciation], stretch: _Stretch
     ) -> list[_Stretch]:
         """Cut a stretch that is too long into ones that are not, from left to right.
 
@@ -170,8 +182,8 @@ class Sphinx:
         parts: list[_Stretch] = []
         first, start, reach = stretch.first, stretch.start, self.window
         while stretch.end - start > reach and first < stretch.last:
-            cut = _quietest(samples, start + reach / 2, start + 0.75 * reach)
-            bit = samples[round(start * RATE) : round(cut * RATE)]
+            cut = _quietest(sound.samples, start + reach / 2, start + 0.75 * reach)
+            bit = sound.cut(start, cut)
             left = [i for i in range(first, stretch.last) if said[i].variants]
             offered = left[: int(WORDS_A_SECOND * (cut - start))]
             found = self._search.align(bit, [said[i] for i in offered], open_end=True)
@@ -198,15 +210,14 @@ class Sphinx:
         return parts
 
 
-def _prepare(audio: Audio) -> NDArray[np.float32]:
-    """At the model's rate, its largest sample just below full scale (silence stays)."""
+def _prepare(audio: Audio) -> _Sound:
     import soxr
 
     samples = audio.samples
     if audio.rate != RATE:
         samples = soxr.resample(samples, audio.rate, RATE, quality="VHQ").astype(np.float32)
-    peak = float(np.abs(samples).max(initial=0.0))
-    return samples * np.float32(0.9 / peak) if peak > 0 else samples
+    peak = float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))
+    return _Sound(samples, 0.9 / peak if peak > 0 else 1.0)
 
 
 def _cut_by_times(transcript: Transcript, duration: float, pad: float) -> list[_Stretch]:

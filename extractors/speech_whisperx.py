@@ -32,6 +32,7 @@ CARRIED = {"tiny.en": "whisper-tiny.en"}  # model -> its name in the table of we
 # Voice activity by hysteresis: the defaults of WhisperX.
 VAD_ONSET = 0.500
 VAD_OFFSET = 0.363
+VAD_BATCH = 8  # windows judged at once: more are no faster, and take memory
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,9 @@ class WhisperX:
             asr_options={"beam_size": self.beam, "temperatures": [0.0]},
             vad_options={"vad_onset": VAD_ONSET, "vad_offset": VAD_OFFSET},
         )
-        pipeline.vad_model.vad_pipeline._segmentation.step = self.vad_step
+        activity = pipeline.vad_model.vad_pipeline._segmentation
+        activity.step = self.vad_step
+        activity.batch_size = VAD_BATCH
         pipeline.vad_model.merge_chunks = _pad_chunks(pipeline.vad_model.merge_chunks, self.vad_pad)
         return pipeline
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from extractors.visual_speaker import (
 from extractors.weights import locate_weights
 
 Floats = NDArray[np.float32]
+ROWS = 512  # in a block
 IN_WORK = 3  # frames: one at each of two detectors, one that waits or is measured
 
 
@@ -119,7 +120,9 @@ class MediaPipe:
         counts: list[int] = []
         tracks: list[Track] = []
         open_tracks: list[Track] = []
+        rows = _Rows()
         for frame, faces, cut in self._watch(pick_frames(frames, self.fps)):
+            faces = [replace(face, row=rows.keep(face.row)) for face in faces]
             height = frame.image.shape[0]
             begun = link_faces(open_tracks, faces, len(times), frame.time, height, cut)
             tracks += begun
@@ -129,19 +132,23 @@ class MediaPipe:
         return self._assemble(times, counts, tracks)
 
     def _assemble(self, times: list[float], counts: list[int], tracks: list[Track]) -> FeatureTrack:
-        values = np.full((len(times), len(self.names)), np.nan, dtype=np.float32)
-        values[:, 0] = 0
-        values[:, 1] = counts
+        # Memory that nothing was written to takes no room, and what moved into the matrix leaves
+        # its own.
+        values = np.empty((len(times), len(self.names)), dtype=np.float32)
+        seen = np.zeros(len(times), dtype=bool)
         others, pieces = 0, 0
         if tracks:
             persons = join_tracks(tracks)
             speaker = persons.pop(choose_speaker(persons))
-            for track in speaker:
-                values[track.frames, 0] = 1
-                for frame, row in zip(track.frames, track.rows, strict=True):
-                    values[frame, len(_COUNTS) :] = row
             others, pieces = sum(map(_stays, persons)), len(speaker)
-        seen = values[:, 0] == 1
+            for track in speaker:
+                seen[track.frames] = True
+                track.rows.reverse()
+                for frame in track.frames:
+                    values[frame, len(_COUNTS) :] = track.rows.pop()
+        values[~seen] = np.nan
+        values[:, 0] = seen
+        values[:, 1] = counts
         notes: dict[str, float | str] = {
             "frames": len(times),
             "frames_with_speaker": int(seen.sum()),
@@ -211,6 +218,26 @@ class MediaPipe:
             row.append(describe_gradients(face))
         mouth = float(np.hypot(*(shape[66] - shape[62])))
         return Face(points, describe_look(face), mouth, np.concatenate(row, dtype=np.float32))
+
+
+class _Rows:
+    """Rows side by side in blocks: a block's memory goes back to the system when its rows are gone.
+
+    What small arrays leave behind stays with the process.
+    """
+
+    def __init__(self) -> None:
+        self._used = ROWS
+        self._block = np.empty((0, 0), np.float32)
+
+    def keep(self, row: Floats) -> Floats:
+        """The same row [D], in a block."""
+        if self._used == ROWS:
+            self._used, self._block = 0, np.empty((ROWS, len(row)), np.float32)
+        kept = self._block[self._used]
+        kept[:] = row
+        self._used += 1
+        return kept
 
 
 _COUNTS = ("face_present", "faces")

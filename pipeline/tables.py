@@ -21,6 +21,11 @@ from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.sequence import AlignedSequence
 from pipeline.whole import write_whole
 
+# Arrow's own allocator keeps what was freed for later; the C library's hands large pieces back.
+pa.set_memory_pool(pa.system_memory_pool())
+
+ROWS = 2048  # written, and read, at a time: what that needs beside the table is a few megabytes
+
 # What reading a damaged file, or one of another kind, can raise. OSError: Arrow's word for a broken
 # footer or page.
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
@@ -34,7 +39,12 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> Non
     write_whole(
         path,
         lambda file: pq.write_table(
-            table, file, compression="zstd", use_dictionary=False, write_page_checksum=True
+            table,
+            file,
+            compression="zstd",
+            use_dictionary=False,
+            write_page_checksum=True,
+            row_group_size=ROWS,
         ),
     )
 
@@ -42,7 +52,8 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> Non
 def read_table(path: Path) -> pa.Table:
     """Read what `write_table` wrote; the pages' checksums are compared."""
     with open(path, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
-        return parquet.read()
+        groups = map(parquet.read_row_group, range(parquet.num_row_groups))
+        return pa.concat_tables([parquet.schema_arrow.empty_table(), *groups])
 
 
 def read_text(table: pa.Table, name: str) -> str:
@@ -74,8 +85,12 @@ def vectors(values: NDArray[np.float32]) -> pa.Array:
 def matrix(table: pa.Table, column: str, width: int) -> NDArray[np.float32]:
     if width == 0:  # Parquet has no lists of size 0: such a column is not written
         return np.zeros((len(table), 0), np.float32)
-    flat = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.astype(np.float32, copy=False).reshape(len(table), width)
+    values = np.empty((len(table), width), np.float32)
+    filled = 0
+    for part in table[column].chunks:
+        values[filled : filled + len(part)] = part.flatten().to_numpy().reshape(-1, width)
+        filled += len(part)
+    return values
 
 
 def words_to_table(words: Sequence[Word]) -> pa.Table:
