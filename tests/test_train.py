@@ -59,6 +59,17 @@ def test_the_best_epoch_is_kept_and_told(prepared, fitted):
     assert fitted.history[-1].train_loss < 0.7 * fitted.history[0].train_loss
 
 
+def test_a_batch_without_labels_does_not_count(prepared):
+    still = TrainSettings(epochs=1, batch=1, lr=1e-12, weight_decay=0.0)
+    some = prepared[:10]
+    bare = [replace(each, labels=torch.full_like(each.labels, torch.nan)) for each in some]
+    losses = [
+        fit(NETWORK, [SENTIMENT], still, part, prepared[40:60], seed=0).history[0].train_loss
+        for part in (some, [*some, *bare])
+    ]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+
+
 def test_the_same_seed_is_the_same_model_whatever_dice_were_thrown(prepared):
     short = TrainSettings(epochs=2, batch=16, lr=0.01)
     first = fit(NETWORK, [SENTIMENT], short, prepared[:40], prepared[40:60], seed=3)
