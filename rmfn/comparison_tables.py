@@ -42,7 +42,8 @@ def tabulate(found: Comparison) -> str:
     lines.append(
         f"Mean ± standard deviation over seeds ({seeds}); the same settings for all systems, none "
         "tuned. Training and prediction: seconds and milliseconds of the processor, one thread; a "
-        f'training is one of a fold. "{GUESS}" says the labels learned from at random.'
+        f'training is one fold\'s where there are folds. "{GUESS}" says the labels learned from at '
+        "random. A standard deviation of 0 is that of a system that draws nothing at random."
     )
     if found.reference:
         lines.append(
