@@ -102,6 +102,26 @@ def test_the_split_test_given_first_is_what_is_frozen(registry):
     assert frozen["ids"] == [dataset.ids[n] for n in dataset.of_split("test")]
 
 
+def test_all_but_the_frozen_videos_are_learned_from(registry):
+    """Each member stops on other videos, so that together they have learned from every one."""
+    dataset = make_planted(60, 1)
+    decision = retrain(registry, dataset, replace(FAST, seeds=(0, 1)))
+    splits = Predictor.load(registry.folder / decision["version"]).manifest.splits
+    test = {dataset.videos[n] for n in dataset.of_split("test")}
+    assert splits["train"] == sorted(set(dataset.videos) - test)
+
+
+def test_frozen_segments_without_a_label_do_not_count(registry):
+    dataset = make_planted(60, 1)
+    test = dataset.of_split("test")
+    labels = dataset.labels["sentiment"].copy()
+    labels[test[0]] = np.nan
+    retrain(registry, replace(dataset, labels={"sentiment": labels}), FAST)
+    found = retrain(registry, make_planted(20, 2, splits=False), FAST)["comparison"]
+    assert found["segments"] == len(test) - 1
+    assert found["low"] <= found["difference"] <= found["high"]
+
+
 def test_frozen_segments_stay_as_they_were(registry):
     dataset = make_planted(60, 1)
     retrain(registry, dataset, FAST)
