@@ -326,6 +326,17 @@ def test_weights_of_losses_matter(dataset, tmp_path):
     assert found[1000.0]["length"]["mae"] < 0.8 * found[0.001]["length"]["mae"]
 
 
+def test_without_folds_the_intervals_are_of_the_mean_on_what_was_held_out(dataset, tmp_path):
+    plan = replace(PLAN, seeds=(0, 1), folds=0, coverage=0.8)
+    manifest = train_dataset(dataset, plan, tmp_path / "m")
+    held = dataset.take(dataset.of_split("valid"))
+    values = Predictor.load(tmp_path / "m").predict_values(held.sequences)[:, 0]
+    errors = np.sort(abs(values - held.labels["sentiment"]))
+    rank = int(np.ceil((len(errors) + 1) * 0.8))
+    assert rank <= len(errors)
+    assert manifest.conformal.half_width[0] == pytest.approx(errors[rank - 1], abs=1e-5)
+
+
 def test_folds_predict_everything_unseen(dataset, monkeypatch):
     import rmfn.unseen as module
 
