@@ -93,7 +93,7 @@ def adapt(
     """
     tokens = [[word.text for word in sequence.words] for sequence in sequences]
     seen, known = [tokens[n] for n in learned], torch.from_numpy(labels[list(learned)]).float()
-    adapters = []
+    adapters: list[Adapter] = []
     for seed in settings.seeds:
 
         def tell(done: int, steps: int, before: int = len(adapters)) -> None:
