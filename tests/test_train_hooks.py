@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 import rmfn.job
+import rmfn.train_dataset
+import rmfn.unseen
 from pipeline.errors import DatasetError
 from rmfn.baselines import MODELS, build
 from rmfn.baselines.shapes import take_shapes
@@ -196,7 +198,7 @@ class Refined(Mean):
     def refine(self, training):
         self.kept[0] = 0.0
         self.kept[1] = 1.0 + 0.001 * len(training.lengths) + 0.1 * torch.rand(1)
-        self.layer.weight[:] *= 2
+        self.layer.weight[:] += 5  # far from where the first run of the loop ended
 
 
 def refine_once(saved=None, on_epoch=None):
@@ -250,6 +252,7 @@ def test_a_model_is_refined_between_two_runs_of_the_loop(monkeypatch):
     kept = float((found.predict(valid) - labels).abs().mean())
     second = [epoch.scores["sentiment mae"] for epoch in found.history[4:]]
     assert kept == pytest.approx(min(second), abs=1e-6)
+    assert min(second) > min(epoch.scores["sentiment mae"] for epoch in found.history[:4])
 
 
 @pytest.mark.parametrize("epoch", [5, 7])  # the first after it was refined, and a later one
@@ -364,8 +367,36 @@ def test_a_models_videos_are_those_of_the_data_everywhere(configured, tmp_path, 
     else:
         train_dataset(dataset, plan, tmp_path / "m")
         Predictor.load(tmp_path / "m").predict_values(dataset.sequences, dataset.videos)
-    several = sum(len(v.unique()) < len(v) for _, v, _ in Watcher.seen)
-    assert several > 0.6 * len(Watcher.seen)
+    # A batch to predict holds the videos of a whole split or fold.
+    assert all(len(v.unique()) < len(v) for training, v, _ in Watcher.seen if not training)
+    several = [len(v.unique()) < len(v) for training, v, _ in Watcher.seen if training]
+    assert sum(several) > 0.6 * len(several)
+
+
+def test_the_test_split_is_predicted_and_nothing_else(monkeypatch):
+    dataset, parts = make_planted(80), []
+    plain = rmfn.unseen.fit_ensemble
+
+    def spy(*given):
+        parts.extend(given[6])
+        return plain(*given)
+
+    monkeypatch.setattr(rmfn.unseen, "fit_ensemble", spy)
+    plan = Plan(model="ef-lstm", settings=SETTINGS, seeds=(0, 1))
+    found = predict_test(dataset, plan)
+    # What is learned from comes first, then test.
+    counts = {split: len(dataset.of_split(split)) for split in ("train", "valid", "test")}
+    kept = [n for n, split in enumerate(dataset.splits) if split != "test"]
+    for learned, stopped in parts:
+        assert [kept[n] for n in learned] == dataset.of_split("train")
+        assert [kept[n] for n in stopped] == dataset.of_split("valid")
+    test = dataset.take(dataset.of_split("test"))
+    assert found.dataset.ids == test.ids
+    assert found.labels[:, 0].tolist() == test.labels["sentiment"].tolist()
+    assert found.runs.shape == (2, counts["test"], 1)
+    assert len(found.learned) == counts["train"]
+    with pytest.raises(DatasetError, match="has no split test"):
+        predict_test(dataset.take(kept), plan)
 
 
 def test_a_clips_utterances_are_one_video(configured, tmp_path):
