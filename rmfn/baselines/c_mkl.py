@@ -19,8 +19,9 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from rmfn.baselines.choosing import split_targets
 from rmfn.baselines.kernels import Kernel, KernelMachine, Standard, scale_gamma
-from rmfn.baselines.pool import average
+from rmfn.baselines.pool import average_all
 from rmfn.data import Batch
 from rmfn.dataset import Target
 
@@ -61,9 +62,7 @@ class CMKL(nn.Module):
 
     def describe(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Averages over the words, float64 [B, columns]."""
-        inputs = self.config.inputs
-        doubled = {m: features[m].double() for m in inputs}
-        return torch.cat(list(average(doubled, lengths, inputs).values()), dim=1)
+        return average_all(features, lengths, self.config.inputs)
 
     def learn(
         self,
@@ -80,10 +79,10 @@ class CMKL(nn.Module):
         sizes = list(self.config.inputs.values())
         gammas = tuple(scale_gamma(part) for part in x.split(sizes, dim=1))
         kernels = [Kernel(w, gammas) for w in list_weights(len(sizes), self.config.parts)]
-        seen, held = ((batch.labels - mean) / std for batch in (training, validation))
-        for n, machine in enumerate(self.machines):
+        each = split_targets(x, u, training, validation, mean, std)
+        for machine, (seen, held) in zip(self.machines, each, strict=True):
             assert isinstance(machine, KernelMachine)
-            machine.choose((x, seen[:, n]), (u, held[:, n]), kernels)
+            machine.choose(seen, held, kernels)
 
 
 def list_weights(blocks: int, parts: int) -> list[tuple[float, ...]]:

@@ -6,7 +6,7 @@ many segments a leaf must hold at least is what errs least on validation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rmfn.baselines.pool import average
+from rmfn.baselines.choosing import keep_best, keep_given, split_targets
+from rmfn.baselines.pool import average_all
 from rmfn.baselines.shapes import take_shapes
 from rmfn.data import Batch
 from rmfn.dataset import Target
@@ -57,9 +58,7 @@ class Forest(nn.Module):
 
     def describe(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Averages over the words, float32 [B, columns]: trees are grown on that."""
-        inputs = self.config.inputs
-        doubled = {m: features[m].double() for m in inputs}
-        return torch.cat(list(average(doubled, lengths, inputs).values()), dim=1).float()
+        return average_all(features, lengths, self.config.inputs).float()
 
     def learn(
         self,
@@ -72,10 +71,10 @@ class Forest(nn.Module):
     ) -> None:
         """Grow it (``rmfn.train.fit``)."""
         x, u = (self.describe(each.features, each.lengths) for each in (training, validation))
-        seen, held = ((batch.labels - mean) / std for batch in (training, validation))
-        for n, trees in enumerate(self.forests):
+        each = split_targets(x, u, training, validation, mean, std)
+        for trees, (seen, held) in zip(self.forests, each, strict=True):
             assert isinstance(trees, Trees)
-            trees.choose((x, seen[:, n]), (u, held[:, n]), self.config.trees, seed)
+            trees.choose(seen, held, self.config.trees, seed)
 
 
 class Trees(nn.Module):
@@ -127,18 +126,14 @@ class Trees(nn.Module):
         ----------
         seen, held : x [n, D] and y [n]; NaN in y was not given.
         """
-        given, known = (~pair[1].isnan() for pair in (seen, held))
-        if not given.any():
-            return
-        (x, y), (u, v) = (seen[0][given], seen[1][given]), (held[0][known], held[1][known])
-        best, kept = float("inf"), None
-        for least in LEAVES if len(v) else LEAVES[:1]:
-            self.take(grow_forest(x.numpy(), y.double().numpy(), self.classes, least, trees, seed))
-            error = self._measure(u, v)
-            if error < best or kept is None:
-                best, kept = error, {name: b.clone() for name, b in self.named_buffers()}
-        if kept is not None:
-            self.load_state_dict(kept)
+        (x, y), (u, v) = (keep_given(*pair) for pair in (seen, held))
+        if len(y):
+            keep_best(self, self._try_all(x, y, trees, seed), u, v)
+
+    def _try_all(self, x: Tensor, y: Tensor, trees: int, seed: int) -> Iterator[None]:
+        for least in LEAVES:
+            self.take(grow_forest(x.numpy(), y.numpy(), self.classes, least, trees, seed))
+            yield
 
     def take(self, forest: Any) -> None:
         """Bring scikit-learn's trees into tensors."""
@@ -162,13 +157,6 @@ class Trees(nn.Module):
             start += tree.node_count
         for name, buffer in list(self.named_buffers()):
             setattr(self, name, torch.from_numpy(np.concatenate(parts[name])).to(buffer.dtype))
-
-    def _measure(self, x: Tensor, y: Tensor) -> float:
-        if not len(y):
-            return 0.0
-        found = self(x)
-        wrong = (found.argmax(1) != y).double() if self.classes else (found[:, 0] - y).abs()
-        return float(wrong.mean())
 
 
 def grow_forest(x: Any, y: Any, classes: int, least: int, trees: int, seed: int) -> Any:

@@ -9,7 +9,7 @@ Of several classes there is one f a pair (scikit-learn's SVC); of a number a sin
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from rmfn.baselines.choosing import keep_best, keep_given
 from rmfn.baselines.shapes import take_shapes
 
 COSTS = tuple(10.0**n for n in range(-3, 4))
@@ -146,26 +147,17 @@ class KernelMachine(nn.Module):
         ----------
         seen, held : x [n, D] and y [n]; NaN in y was not given.
         """
-        (x, y), (u, v) = (_keep_given(*pair) for pair in (seen, held))
-        best, kept = float("inf"), None
+        (x, y), (u, v) = (keep_given(*pair) for pair in (seen, held))
+        keep_best(self, self._try_all(x, y, kernels, COSTS if len(v) else (1.0,)), u, v)
+
+    def _try_all(
+        self, x: Tensor, y: Tensor, kernels: Iterable[Kernel], costs: Iterable[float]
+    ) -> Iterator[None]:
         for kernel in kernels:
             gram = self.weigh_all(x, kernel)
-            for cost in COSTS if len(v) else (1.0,):
+            for cost in costs:
                 self.learn(x, y, kernel, cost, gram)
-                error = self._measure(u, v)
-                if error < best or kept is None:
-                    best, kept = error, {name: b.clone() for name, b in self.named_buffers()}
-            if not len(v):
-                break
-        if kept is not None:
-            self.load_state_dict(kept)
-
-    def _measure(self, x: Tensor, y: Tensor) -> float:
-        if not len(y):
-            return 0.0
-        found = self(x)
-        wrong = (found.argmax(1) != y).double() if self.classes else (found[:, 0] - y).abs()
-        return float(wrong.mean())
+                yield
 
 
 def fit_machine(gram: NDArray[Any], y: NDArray[Any], cost: float, classes: bool) -> Any:
@@ -220,8 +212,3 @@ class Standard(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return (x.double() - self.mean) / self.std
-
-
-def _keep_given(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    given = ~y.isnan()
-    return x[given], y[given].double()

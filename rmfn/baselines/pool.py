@@ -30,6 +30,13 @@ def average(
     return means
 
 
+def average_all(features: dict[str, Tensor], lengths: Tensor, modalities: Iterable[str]) -> Tensor:
+    """The averages of all modalities side by side, float64 [B, sum of d_m]."""
+    modalities = list(modalities)
+    doubled = {m: features[m].double() for m in modalities}
+    return torch.cat(list(average(doubled, lengths, modalities).values()), dim=1)
+
+
 class Convolution(nn.Module):
     """A convolution over words and the largest answer of each filter: [B, N, D] -> [B, units].
 

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from rmfn.baselines.choosing import split_targets
 from rmfn.baselines.kernels import Kernel, KernelMachine, Standard, scale_gamma
-from rmfn.baselines.pool import average
+from rmfn.baselines.pool import average_all
 from rmfn.data import Batch
 from rmfn.dataset import Target
 
@@ -65,7 +66,7 @@ class SVM(nn.Module):
     def describe(self, features: dict[str, Tensor], lengths: Tensor) -> Tensor:
         """Averages, and counts of the dictionary's units, float64 [B, columns]."""
         inputs = self.config.inputs
-        parts = list(average({m: features[m].double() for m in inputs}, lengths, inputs).values())
+        parts = [average_all(features, lengths, inputs)]
         if self.config.units:
             parts += [self._count(m, features[m].double(), lengths) for m in inputs]
         return torch.cat(parts, dim=1)
@@ -94,10 +95,10 @@ class SVM(nn.Module):
         x = self.standard.learn(self.describe(training.features, training.lengths))
         u = self.standard(self.describe(validation.features, validation.lengths))
         kernels = [Kernel((1.0,), (0.0,)), Kernel((1.0,), (scale_gamma(x),))]
-        seen, held = ((batch.labels - mean) / std for batch in (training, validation))
-        for n, machine in enumerate(self.machines):
+        each = split_targets(x, u, training, validation, mean, std)
+        for machine, (seen, held) in zip(self.machines, each, strict=True):
             assert isinstance(machine, KernelMachine)
-            machine.choose((x, seen[:, n]), (u, held[:, n]), kernels)
+            machine.choose(seen, held, kernels)
 
     def _find_units(self, training: Batch, seed: int) -> None:
         from sklearn.cluster import KMeans
