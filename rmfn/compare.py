@@ -13,7 +13,6 @@ scaling and metrics for all.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,14 +20,14 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DatasetError
+from pipeline.records import to_json
 from rmfn.baselines import MODELS, find_refusal, make_config
 from rmfn.comparison import GUESS, Comparison, Scored, adjust_rows, make_row, score_guess
 from rmfn.comparison_plot import draw
 from rmfn.comparison_tables import tabulate, write_csv
 from rmfn.dataset import Dataset, find_targets
 from rmfn.job import Job, Plan, choose_settings, configure, prepare
-from rmfn.runs import write_whole
+from rmfn.runs import begin_or_go_on, write_whole
 from rmfn.score_system import score_system
 from rmfn.splits import SPLITS
 from rmfn.systems import REFERENCE, TITLES, choose_systems
@@ -156,9 +155,7 @@ def compare(
     )
     write_whole(folder / "table.md", tabulate(result).encode())
     write_whole(folder / "table.csv", write_csv(result).encode())
-    write_whole(
-        folder / "table.json", (json.dumps(finite(asdict(result)), indent=1) + "\n").encode()
-    )
+    write_whole(folder / "table.json", (to_json(asdict(result)) + "\n").encode())
     write_whole(folder / "plot.png", draw(result))
     return result
 
@@ -249,17 +246,6 @@ def estimate_rest(
     return sum(means.get(model, usual) for model, _ in left) / max(workers, 1), untimed
 
 
-def finite(value: Any) -> Any:
-    """JSON has no NaN: what is undefined (a constant's correlation) becomes null."""
-    if isinstance(value, dict):
-        return {str(key): finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
 def _find_file(folder: Path, task: Task) -> Path:
     return folder / task[0] / f"{task[1]}.json"
 
@@ -272,16 +258,5 @@ def _read(folder: Path, task: Task) -> dict[str, Any] | None:
 def _begin(folder: Path, data: str, plan: Plan) -> None:
     """Say what is asked, or see that it is what was asked here before."""
     asked = asdict(replace(plan, seeds=(), model=""))  # these may be added to later
-    wanted = json.loads(json.dumps({"format": FORMAT, "data": data, "plan": asked}))
-    file = folder / QUESTION
-    if not file.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DatasetError(f"{folder} is there and holds something else; it is left as it is")
-        write_whole(file, (json.dumps(wanted, indent=1) + "\n").encode())
-        return
-    found = json.loads(file.read_text(encoding="utf-8"))
-    for part in wanted:
-        if found.get(part) != wanted[part]:
-            raise DatasetError(
-                f"{folder} holds answers with another {part}; say another folder, or remove it"
-            )
+    wanted = {"format": FORMAT, "data": data, "plan": asked}
+    begin_or_go_on(folder / QUESTION, wanted, "answers", "holds something else")

@@ -122,6 +122,38 @@ class Saved:
         write_whole(self.curve, _to_csv(said["history"]).encode())
 
 
+def begin_or_go_on(file: Path, asked: Mapping[str, Any], what: str, foreign: str) -> None:
+    """Say in a new folder what is asked, or see that it is what was asked there before.
+
+    Parameters
+    ----------
+    file : of that folder, JSON.
+    asked : {part: what JSON can say}
+    what, foreign : for the errors: the folder holds ``what`` with another part; it is there and
+        ``foreign``.
+
+    Raises
+    ------
+    DatasetError : it holds something else, or what another question was answered with; or the file
+        is damaged.
+    """
+    folder, wanted = file.parent, json.loads(json.dumps(asked))
+    if not file.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise DatasetError(f"{folder} is there and {foreign}; it is left as it is")
+        write_whole(file, (json.dumps(wanted, indent=1) + "\n").encode())
+        return
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise DatasetError(f"{file}: damaged ({e})") from e
+    for part in wanted:
+        if found.get(part) != wanted[part]:
+            raise DatasetError(
+                f"{folder} holds {what} with another {part}; say another folder, or remove it"
+            )
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, and its folder if there is none.
 

@@ -13,7 +13,6 @@ sees them, so that no choice made here can depend on them.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +24,7 @@ from pipeline.errors import DatasetError
 from rmfn.baselines import list_settings
 from rmfn.dataset import Dataset, Target, find_targets, hash_dataset
 from rmfn.plans import save_plan
-from rmfn.runs import write_whole
+from rmfn.runs import begin_or_go_on
 from rmfn.train_dataset import Plan, cross_validate_dataset, train_dataset
 from rmfn.unseen import OnProgress
 
@@ -255,24 +254,8 @@ def _count_folds(dataset: Dataset, plan: Plan) -> int:
 
 def _begin(folder: Path, dataset: Dataset, plan: Plan, folds: int) -> None:
     """Say what is searched, or see that it is what was searched here before."""
-    wanted = json.loads(
-        json.dumps({"data": hash_dataset(dataset), "folds": folds, "plan": asdict(plan)})
-    )
-    file = folder / SEARCH
-    if not file.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise DatasetError(f"{folder} is there and is no search; it is left as it is")
-        write_whole(file, (json.dumps(wanted, indent=1) + "\n").encode())
-        return
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as e:
-        raise DatasetError(f"{file}: damaged ({e})") from e
-    for part in wanted:
-        if found.get(part) != wanted[part]:
-            raise DatasetError(
-                f"{folder} holds a search with another {part}; say another folder, or remove it"
-            )
+    wanted = {"data": hash_dataset(dataset), "folds": folds, "plan": asdict(plan)}
+    begin_or_go_on(folder / SEARCH, wanted, "a search", "is no search")
 
 
 def _open_study(folder: Path) -> optuna.Study:

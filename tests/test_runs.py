@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from pipeline.errors import DatasetError
-from rmfn.runs import Run, write_whole
+from rmfn.runs import Run, begin_or_go_on, write_whole
 
 HISTORY = [
     {"number": 1, "lr": 0.1, "train_loss": 2.5, "valid_loss": 2.0, "scores": {"a mae": 0.7}},
@@ -85,3 +85,14 @@ def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, when):
     assert caught.value.filename == str(file)
     assert file.read_bytes() == b"good"
     assert [path.name for path in file.parent.iterdir()] == ["file"]
+
+
+def test_a_folder_goes_on_only_with_the_question_it_was_begun_with(tmp_path):
+    file = tmp_path / "run" / "question.json"
+    begin_or_go_on(file, {"data": "a", "plan": (1, 2)}, "answers", "holds something else")
+    begin_or_go_on(file, {"data": "a", "plan": (1, 2)}, "answers", "holds something else")
+    with pytest.raises(DatasetError, match="holds answers with another plan"):
+        begin_or_go_on(file, {"data": "a", "plan": (1, 3)}, "answers", "holds something else")
+    file.write_text("{")
+    with pytest.raises(DatasetError, match=r"question\.json: damaged"):
+        begin_or_go_on(file, {"data": "a"}, "answers", "holds something else")
