@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import json
+import logging
 import math
 import re
 from pathlib import Path
@@ -26,9 +27,45 @@ SUFFIXES = (".txt", ".srt", ".vtt", ".json")
 # Words in a row belong to one segment until a pause as long as this (s).
 PAUSE = 0.5
 
+# Beside a video: those that know times go first.
+PREFERRED = (".srt", ".vtt", ".json", ".txt")
+# What `rmfn predict --json` writes: words that a machine heard.
+_PREDICTED = {"clip", "recipe", "model", "utterances"}
+
+_log = logging.getLogger(__name__)
 _CUE_TIME = r"(?:\d+:)?\d{1,2}:\d{2}[,.]\d{1,3}"
 _TIMING = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}(?:\s.*)?")
 _TAG = re.compile(r"<[^<>]*>")
+
+
+def find_transcript(video: str | Path) -> Path | None:
+    """The transcript that lies beside a video, by its name.
+
+    For ``clip.mp4`` these are, the first that is there: ``clip.mp4.srt``, ``.vtt``, ``.json``,
+    ``.txt``, then ``clip.srt`` and so on. A JSON file is taken only if it holds a transcript that a
+    person gave: anything else by that name (settings, labels, what ``rmfn predict`` wrote) is
+    passed over with a warning. The others are not looked into: one that is broken is for
+    `read_transcript` to refuse, not for the speech recognition to replace.
+    """
+    video = Path(video)
+    for name in (video.name, video.stem):
+        for suffix in PREFERRED:
+            path = video.with_name(name + suffix)
+            if path != video and path.is_file() and (suffix != ".json" or _is_transcript(path)):
+                return path
+    return None
+
+
+def _is_transcript(path: Path) -> bool:
+    try:
+        read_transcript(path)
+        content = json.loads(_read_text(path))
+        if isinstance(content, dict) and content.keys() >= _PREDICTED:
+            raise ValueError(f"{path}: it tells what rmfn predict heard")
+    except (ValueError, RecursionError) as error:
+        _log.warning("not taken as a transcript: %s", error)
+        return False
+    return True
 
 
 def read_transcript(path: str | Path, language: str = "en") -> Transcript:

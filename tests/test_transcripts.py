@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from extractors.types import Segment
-from pipeline.transcripts import read_transcript
+from pipeline.transcripts import find_transcript, read_transcript
 
 
 def write(folder, name, content):
@@ -139,3 +140,61 @@ def test_a_missing_file_and_a_folder_are_said(tmp_path):
     (tmp_path / "folder.txt").mkdir()
     with pytest.raises(ValueError, match=r"folder\.txt: cannot be read"):
         read_transcript(tmp_path / "folder.txt")
+
+
+def test_a_transcript_beside_a_video_is_found_in_a_fixed_order(tmp_path):
+    video = write(tmp_path, "clip.mp4", b"")
+    cue = "1\n00:00:01,000 --> 00:00:02,000\na\n"
+    best_last = [
+        ("clip.txt", "a"),
+        ("clip.json", '{"text": "a"}'),
+        ("clip.vtt", f"WEBVTT\n\n{cue.replace(',', '.')}"),
+        ("clip.srt", cue),
+        ("clip.mp4.txt", "a"),
+        ("clip.mp4.json", '["a"]'),
+        ("clip.mp4.srt", cue),
+    ]
+    write(tmp_path, "clip2.txt", "of another")
+    assert find_transcript(video) is None
+    for name, content in best_last:
+        path = write(tmp_path, name, content)
+        assert find_transcript(video) == path
+        assert find_transcript(str(video)) == path
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('{"title": "My day", "views": 7}', r"""clip.json: expected one of the keys .* 'title'"""),
+        ("{", "clip.json, line 1: expected JSON"),
+        ("[" * 100_000, "not taken as a transcript"),
+        (b"\xff\xd8\x00", "expected UTF-8"),
+        ("[]", "found no words"),
+        (
+            json.dumps(
+                {"clip": {}, "recipe": {}, "model": {}, "utterances": [{"text": "a"}], "x": 1}
+            ),
+            "clip.json: it tells what rmfn predict heard",
+        ),
+    ],
+)
+def test_a_json_that_is_no_transcript_is_passed_over_and_said(tmp_path, caplog, content, reason):
+    write(tmp_path, "clip.json", content)
+    assert find_transcript(tmp_path / "clip.mp4") is None
+    assert re.search(reason, caplog.text)
+    behind = write(tmp_path, "clip.txt", "a")
+    assert find_transcript(tmp_path / "clip.mp4") == behind
+
+
+def test_a_broken_transcript_is_not_replaced_by_what_a_machine_hears(tmp_path):
+    path = write(tmp_path, "clip.srt", "no times")
+    assert find_transcript(tmp_path / "clip.mp4") == path
+    with pytest.raises(ValueError, match="expected subtitles with times"):
+        read_transcript(path)
+
+
+def test_folders_and_the_clip_itself_are_no_transcripts(tmp_path):
+    (tmp_path / "clip.txt").mkdir()
+    assert find_transcript(tmp_path / "clip.mp4") is None
+    text = write(tmp_path, "speech.txt", "a")  # named as a clip by mistake
+    assert find_transcript(text) is None
