@@ -31,6 +31,9 @@ _GUESSING = ("aac", "mp3")
 # Containers that write the duration of each stream down; others' is measured on what is there.
 _DECLARING = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav", "flac")
 EXPECTED = "expected a video or sound file"
+SNIFF_BYTES = 1 << 16  # as much as is read to see what a file is
+_ALONE = {"protocol_whitelist": "none"}
+_SNIFFING = {**_ALONE, "formatprobesize": str(SNIFF_BYTES), "probesize": str(SNIFF_BYTES)}
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
         media file, holds a still picture, has neither sound nor picture that can be decoded, or
         declares a picture of more than ``MAX_PIXELS``.
     """
-    with _open_regular(path) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    clip_id = identify_file(path)
     with open_container(path) as container:
         name = container.format.name
         if name.endswith("_pipe") or name == "image2":
@@ -160,7 +162,40 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
             duration = container.duration / av.time_base
         else:  # nor do browsers write one when they record: so look for the end
             duration = max(0.0, _last_end(container) - origin)
-    return Clip(digest[:ID_DIGITS], Path(path), duration, name, origin, audio, video)
+    return Clip(clip_id, Path(path), duration, name, origin, audio, video)
+
+
+def identify_file(path: str | os.PathLike[str]) -> str:
+    """The id that a clip of these bytes has, whatever its name; all of the file is read.
+
+    Raises
+    ------
+    MediaError : there is no such file, or it is none that can be read.
+    """
+    with _open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:ID_DIGITS]
+
+
+def sniff_media(path: str | os.PathLike[str]) -> float | None:
+    """Look whether FFmpeg knows a file for sound or moving pictures, reading little of it.
+
+    Returns
+    -------
+    The seconds that it says it lasts, 0 if it does not say. None: it is nothing of the kind, or
+    too broken to be known.
+    """
+    _keep_quiet()
+    with open(path, "rb") as file:
+        try:
+            with av.open(file, "r", options=_SNIFFING, buffer_size=SNIFF_BYTES) as container:
+                name = container.format.name
+                if name.endswith("_pipe") or name == "image2":
+                    return None
+                if not (container.streams.audio or container.streams.video):
+                    return None
+                return max(container.duration or 0, 0) / av.time_base
+        except (av.FFmpegError, OSError, ValueError):
+            return None
 
 
 @contextmanager
@@ -172,7 +207,7 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
             container = av.open(
                 file,
                 "r",
-                options={"protocol_whitelist": "none"},
+                options=_ALONE,
                 buffer_size=READ_BYTES,
                 metadata_errors="replace",
             )

@@ -92,12 +92,8 @@ class ClipRun:
         self.progress(name, 1.0)
 
     def key(self, *steps: str) -> str:
-        """What the named steps' numbers depend on: the recipe and, for words, the transcript."""
-        key = self.recipe.key(*steps)
-        if self.transcript is None or "align" not in steps:
-            return key
-        said = [(part.text, part.start, part.end) for part in self.transcript.segments]
-        return f"{key}-{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}"
+        """What the named steps' numbers depend on."""
+        return make_key(self.recipe, self.transcript, *steps)
 
     @property
     def origin(self) -> dict[str, str]:
@@ -107,6 +103,15 @@ class ClipRun:
             "clip": self.clip.path.name,
             "duration": repr(self.clip.duration),
         }
+
+
+def make_key(recipe: Recipe, transcript: Transcript | None, *steps: str) -> str:
+    """What the named steps' numbers depend on: the recipe and, for words, the transcript."""
+    key = recipe.key(*steps)
+    if transcript is None or "align" not in steps:
+        return key
+    said = [(part.text, part.start, part.end) for part in transcript.segments]
+    return f"{key}-{hashlib.sha256(repr(said).encode()).hexdigest()[:12]}"
 
 
 def process_clip(
