@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.isolation import Done
 from pipeline.records import to_json
 from rmfn.baselines import MODELS, find_refusal, make_config
 from rmfn.comparison import GUESS, Comparison, Scored, adjust_rows, make_row, score_guess
@@ -32,7 +33,7 @@ from rmfn.score_system import score_system
 from rmfn.splits import SPLITS
 from rmfn.systems import REFERENCE, TITLES, choose_systems
 from rmfn.tasks import find_constants, read_labels, score_constants
-from rmfn.workers import Done, run_tasks
+from rmfn.workers import run_tasks
 
 QUESTION, FORMAT = "question.json", "rmfn-compare/1"
 FOLDS = 5

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from rmfn.workers import Done, run_tasks
+from pipeline.isolation import Done
+from rmfn.workers import run_tasks
 from tests.conftest import ROOT
 
 

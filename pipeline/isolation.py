@@ -1,0 +1,205 @@
+"""Tasks side by side in processes of their own, any of which may die without the others.
+
+A worker is spawned (no state of the parent's threads is copied) and goes when its parent has gone,
+however that was. Each has a pipe of its own: one that is killed while it speaks spoils nothing for
+the others, as it could with a queue that all of them share.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import SpawnProcess
+from typing import Any, cast
+
+from pipeline.memory import share_one_heap
+
+Work = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came of a task.
+
+    Attributes
+    ----------
+    result : what `work` returned, or
+    failed : why there is none, and
+    error : what `work` raised; None if its process was ended, or if it could not be sent.
+    seconds : by the clock.
+    """
+
+    task: Any
+    result: Any = None
+    failed: str = ""
+    error: Exception | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class _Worker:
+    """A process, and what it is doing."""
+
+    process: SpawnProcess
+    pipe: Connection
+    task: Any = None
+    started: float = 0.0
+    ends: float | None = None  # when its time is up
+
+    def ask(self, task: Any, limit: float | None) -> bool:
+        """Give it a task; False if it has died meanwhile."""
+        self.task, self.started = task, time.monotonic()
+        self.ends = None if limit is None else self.started + limit
+        try:
+            self.pipe.send(task)
+        except OSError:
+            self.end()
+            return False
+        return True
+
+    def end(self) -> int | None:
+        self.process.kill()
+        self.process.join()
+        self.pipe.close()
+        return self.process.exitcode
+
+
+def run_isolated(
+    work: Work,
+    tasks: Iterable[Any],
+    workers: int,
+    on_done: Callable[[Done], None],
+    on_news: Callable[..., None] | None = None,
+    limit: Callable[[Any], float | None] = lambda task: None,
+) -> None:
+    """Call ``work(task)`` for every task; the order in which they end is not theirs.
+
+    Parameters
+    ----------
+    work : of a module, so that a process can import it. What it raises is told as a failure.
+    tasks : taken one by one, when there is soon somebody to do them.
+    workers : processes.
+    on_done : called here, one task at a time. If it raises, the workers are ended.
+    on_news : called here with a task and whatever `work` tells of it; `work` is then called with a
+        second argument, the function to tell it by (of any thread).
+    limit : seconds that a task may take; a worker that takes longer is ended, and the task failed.
+    """
+    waiting, idle, busy = iter(tasks), list[_Worker](), dict[Connection, _Worker]()
+    try:
+        drawn = _draw(waiting)
+        while drawn or busy:
+            while drawn and len(busy) < workers:
+                worker = idle.pop() if idle else _start(work, on_news is not None)
+                if worker.ask(drawn[0], limit(drawn[0])):
+                    busy[worker.pipe] = worker
+                    drawn = _draw(waiting)
+            for ready in wait(list(busy), _find_next_end(busy.values())):
+                pipe = cast(Connection, ready)
+                worker = busy[pipe]
+                if (done := _hear(worker, on_news)) is not None:
+                    del busy[pipe]
+                    if not pipe.closed:
+                        idle.append(worker)
+                    on_done(done)
+            for worker in [w for w in busy.values() if w.ends and w.ends < time.monotonic()]:
+                del busy[worker.pipe]
+                seconds = time.monotonic() - worker.started
+                worker.end()
+                failed = f"it took longer than {seconds:.0f} s and was given up"
+                on_done(Done(worker.task, failed=failed, seconds=seconds))
+    finally:
+        for worker in [*idle, *busy.values()]:
+            worker.end()
+
+
+def try_task(work: Work, task: Any, *tell: Callable[..., None]) -> Done:
+    """Do a task in this process."""
+    started = time.monotonic()
+    try:
+        found = {"result": work(task, *tell)}
+    except Exception as error:  # one task's fault must not cost the others
+        found = {"failed": f"{type(error).__name__}: {error}", "error": error}
+    return Done(task, **found, seconds=time.monotonic() - started)
+
+
+def _draw(waiting: Any) -> tuple[Any, ...]:
+    """The next task as a tuple of one; empty when there is none."""
+    for task in waiting:
+        return (task,)
+    return ()
+
+
+def _find_next_end(busy: Iterable[_Worker]) -> float | None:
+    """Seconds until the first of the workers has no time left."""
+    ends = [worker.ends for worker in busy if worker.ends is not None]
+    return max(0.0, min(ends) - time.monotonic()) if ends else None
+
+
+def _hear(worker: _Worker, on_news: Callable[..., None] | None) -> Done | None:
+    """One message of a worker: its task is done, or there is news of it."""
+    try:
+        said = worker.pipe.recv()
+    except (EOFError, OSError):  # killed, for example for want of memory
+        seconds = time.monotonic() - worker.started
+        failed = f"its process died ({_say_exit(worker)})"
+        return Done(worker.task, failed=failed, seconds=seconds)
+    if isinstance(said, Done):
+        return said
+    if on_news is not None:
+        on_news(worker.task, *said)
+    return None
+
+
+def _say_exit(worker: _Worker) -> str:
+    worker.process.join(1)  # its own way to end, if it has closed the pipe only
+    code = worker.end()
+    return f"signal {-code}" if code is not None and code < 0 else f"exit status {code}"
+
+
+def _start(work: Work, with_news: bool) -> _Worker:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, work, with_news), daemon=True)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+
+def _serve(pipe: Connection, work: Work, with_news: bool) -> None:
+    """A worker's life: tasks in, what came of them out."""
+    share_one_heap()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent says when to stop
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    lock = threading.Lock()
+
+    def tell(*news: Any) -> None:
+        with lock:
+            pipe.send(news)
+
+    while True:
+        done = try_task(work, pipe.recv(), *([tell] if with_news else []))
+        with lock:
+            pipe.send(done if _can_be_sent(done.error) else Done(done.task, failed=done.failed))
+
+
+def _can_be_sent(error: Exception | None) -> bool:
+    """Whether an exception survives being pickled: some ask for more arguments than they keep."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
