@@ -1,78 +1,389 @@
-"""Many clips, one after another: a clip that cannot be processed is reported, the others go on."""
+"""Many clips, each in a worker process: one that fails, hangs or crashes is reported, no more.
+
+What is finished is known again by the bytes of the file: a batch that was killed goes on where it
+was, and one that is given ten more videos tomorrow does ten.
+"""
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from extractors.types import Transcript
+from flows import run
+from pipeline.clip import identify_file
 from pipeline.errors import ClipError
-from pipeline.process import Progress, ignore_progress, process_clip
-from pipeline.recipe import Recipe
+from pipeline.folder import FileIndex, find_media
+from pipeline.isolation import Done, run_isolated
+from pipeline.outcomes import get_outcome, put_outcome
+from pipeline.pace import Pace
+from pipeline.process import Progress, ignore_progress, make_key, process_clip
 from pipeline.store import Store
+from pipeline.transcripts import find_transcript, read_transcript
 
-BESIDE = (".csv", ".json", ".md", ".py", ".srt", ".txt", ".vtt")
+FILES = "files.json"  # in the store: what is known of the files, so that it is found out once
+# A clip may take so long before it counts as hanging: far more than a busy machine needs.
+LIMIT_BASE, LIMIT_SHARE = 300.0, 30.0  # s; seconds a second of video
+
+Record = dict[str, Any]
+Runner = Callable[..., None]
+"""As `run_isolated`: the tasks, spread in one way or another."""
 
 
-def extract_clips(
-    paths: Iterable[Path], recipe: Recipe, store: Store, progress: Progress = ignore_progress
-) -> list[dict[str, Any]]:
-    """Put every clip's words, tracks and rows into the store.
+@dataclass(frozen=True)
+class Asked:
+    """What is wanted of every clip.
+
+    Attributes
+    ----------
+    recipe : name or path of a recipe.
+    store : the folder for what is finished.
+    model : folder of a checkpoint to predict with; None = features only.
+    """
+
+    recipe: str
+    store: str
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """How a batch stands.
+
+    Attributes
+    ----------
+    finished, failed, total : clips.
+    left : seconds that the rest may take at the speed measured so far; None = not known yet.
+    running : {clip: {stage at work: its share done, None if it does not say}}
+    record : of a clip that was just finished.
+    """
+
+    finished: int
+    failed: int
+    total: int
+    left: float | None
+    running: dict[str, dict[str, float | None]]
+    record: Record | None = None
+
+
+def put_through(path: str, progress: Progress = ignore_progress, *, asked: Asked) -> Record:
+    """Put one clip's words, tracks, rows and prediction into the store; what a worker does.
+
+    The transcript that lies beside the clip is used, if there is one.
 
     Returns
     -------
-    A record a clip: ``path``, ``id``, ``status`` (done or failed), ``stage`` and ``reason`` of a
-    failure, ``seconds``, ``words``, ``face_share``.
-    """
-    records = []
-    for path in paths:
-        started = time.perf_counter()
-        try:
-            processed = process_clip(path, recipe, store=store, progress=progress)
-            outcome = {
-                "id": processed.clip.id,
-                "status": "done",
-                "stage": None,
-                "reason": None,
-                "words": len(processed.sequence.words),
-                "face_share": processed.quality.face_share,
-            }
-        except ClipError as error:
-            outcome = {
-                "id": None,
-                "status": "failed",
-                "stage": error.stage,
-                "reason": str(error),
-                "words": None,
-                "face_share": None,
-            }
-        seconds = time.perf_counter() - started
-        records.append({"path": str(path), **outcome, "seconds": seconds})
-    return records
-
-
-def list_files(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, folders as the files below them, sorted.
-
-    In folders, hidden files are passed over, and texts and tables that lie beside videos.
+    ``id``, ``status`` (done, reused or failed), ``stage`` and ``reason`` of a failure,
+    ``duration``, ``quality``, and with a model ``utterances`` and ``overall``. It is kept in the
+    store, where the next batch finds it (`pipeline.outcomes`).
 
     Raises
     ------
-    FileNotFoundError : a path does not exist.
+    OSError : the store cannot be written.
+    WeightsMissing : a model of the recipe is not on this machine.
     """
-    found: list[Path] = []
-    for path in map(Path, paths):
-        if path.is_dir():
-            found += sorted(
-                entry
-                for entry in path.rglob("*")
-                if entry.is_file()
-                and entry.suffix.lower() not in BESIDE
-                and not any(part.startswith(".") for part in entry.relative_to(path).parts)
+    store, key = Store(asked.store), None
+    try:
+        said = _read_beside(path)
+        key = _name_outcome(asked, said)
+        outcome = _do(path, said, asked, store, progress)
+    except ClipError as error:
+        outcome = _fail(path, error.stage, str(error), _identify(path))
+    if key is not None and outcome["id"] is not None:
+        put_outcome(store, outcome["id"], key, outcome)
+    return outcome
+
+
+def run_batch(
+    places: Iterable[str | Path],
+    asked: Asked,
+    *,
+    workers: int | None = None,
+    retry_failed: bool = False,
+    limit: float | None = None,
+    on_told: Callable[[Told], None] = lambda told: None,
+    runner: Runner = run_isolated,
+) -> Record:
+    """Put the clips of folders through, each content once, side by side.
+
+    Parameters
+    ----------
+    places : files, and folders with clips somewhere in them (`pipeline.folder.find_media`).
+    workers : processes; by default `choose_workers`.
+    retry_failed : clips that failed before are tried again.
+    limit : seconds a clip may take; by default `LIMIT_BASE` and `LIMIT_SHARE` times what it lasts.
+    on_told : called here whenever something happened.
+
+    Returns
+    -------
+    ``clips``, a record each in the order of the files: ``path``, ``id``, ``status`` (done, reused,
+    failed), ``stage`` and ``reason`` of a failure, ``seconds``, ``same_as`` (the file with the same
+    bytes that was processed) and the rest of `put_through`'s; ``passed_over``, how many files are
+    no media; ``recipe``, ``model`` and ``seconds``.
+
+    Raises
+    ------
+    FileNotFoundError : a place does not exist.
+    ValueError : there are no clips; recipe or model cannot be used.
+    OSError, WeightsMissing : nothing can be done as things are, for example with a full disk.
+    """
+    if workers is not None and workers < 1:
+        raise ValueError(f"there must be at least one worker, got {workers}")
+    if limit is not None and limit <= 0:
+        raise ValueError(f"the time limit must be above 0 s, got {limit:g}")
+    # One thread a stage: its clips and their stages share the cores.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    started = time.perf_counter()
+    made = run.open_recipe(asked.recipe)
+    if asked.model is not None:
+        run.check_recipe(Path(asked.model), made)
+    store = Store(asked.store)
+    index = FileIndex(store.folder / FILES)
+    own = store.folder if isinstance(store.folder, Path) else None
+    paths, others = find_media(places, index, without=own)
+    if not paths:
+        raise ValueError(
+            f"{', '.join(map(str, places))}: expected video or sound files, found none "
+            f"({others} other files)"
+        )
+    index.save()
+    batch = _Batch(asked, store, index, paths, retry_failed, on_told)
+    try:
+        batch.reuse()
+        if left := len(batch.left):
+            batch.pace.begin()
+            runner(
+                partial(put_through, asked=asked),
+                batch.draw(),
+                min(workers or choose_workers(), left),
+                batch.take,
+                batch.hear,
+                lambda path: limit or LIMIT_BASE + LIMIT_SHARE * (index.duration(Path(path)) or 0),
             )
-        elif path.exists():
-            found.append(path)
-        else:
-            raise FileNotFoundError(f"no such file or folder: {path.absolute()}")
-    return found
+    finally:
+        index.save()
+    return {
+        "recipe": made.name,
+        "model": asked.model and Path(asked.model).name,
+        "seconds": time.perf_counter() - started,
+        "passed_over": others,
+        "clips": [batch.records[path] for path in paths],
+    }
+
+
+def choose_workers() -> int:
+    """Clips side by side: as many as there are cores."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass
+class _Batch:
+    """The clips of one batch, and what became of them.
+
+    Attributes
+    ----------
+    left : clips without a record.
+    claimed : {what is asked: the clip that answers it}, and `twins`, others with the same bytes.
+    """
+
+    asked: Asked
+    store: Store
+    index: FileIndex
+    paths: Sequence[Path]
+    retry_failed: bool
+    on_told: Callable[[Told], None]
+    records: dict[Path, Record] = field(default_factory=dict)
+    left: dict[Path, None] = field(default_factory=dict)
+    claimed: dict[tuple[str, str], Path] = field(default_factory=dict)
+    twins: dict[Path, list[Path]] = field(default_factory=dict)
+    running: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    pace: Pace = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.left = dict.fromkeys(self.paths)
+        self.pace = Pace({path: self.index.duration(path) for path in self.paths})
+
+    def reuse(self) -> None:
+        """What is known to be finished, before anything is begun."""
+        for path in self.paths:
+            if self.index.identify(path, read=False) is not None:
+                self._settle(path)
+
+    def draw(self) -> Iterator[str]:
+        """The clips that must be worked on, the longest first: so that none is alone at the end."""
+        for path in sorted(self.left, key=lambda path: -(self.index.duration(path) or 0.0)):
+            if not self._settle(path):
+                yield str(path)
+
+    def hear(self, task: str, stage: str, share: float | None) -> None:
+        """News of a clip at work."""
+        stages = self.running.setdefault(task, {})
+        stages[stage] = share
+        if stage == "visual" and share is not None:
+            self.pace.tell(Path(task), share)
+        self._tell()
+
+    def take(self, done: Done) -> None:
+        """A clip is finished, or its worker is."""
+        path = Path(done.task)
+        stages = self.running.pop(done.task, {})
+        if isinstance(done.error, OSError | ImportError):
+            raise done.error  # a full disk, a missing model: it would be the same for the others
+        outcome = done.result
+        if outcome is None:
+            stage = ", ".join(name for name, share in stages.items() if share != 1.0) or "start"
+            outcome = _fail(path, stage, done.failed, _identify(path))
+            if outcome["id"] is not None:
+                put_outcome(
+                    self.store,
+                    outcome["id"],
+                    _name_outcome(self.asked, _read_beside(path)),
+                    outcome,
+                )
+        self._finish(path, outcome, done.seconds)
+
+    def _settle(self, path: Path) -> bool:
+        """Whether a clip needs no work: it is finished, failed before, cannot be read, or another
+        with the same bytes is at work."""
+        started = time.perf_counter()
+        try:
+            clip_id, said = self.index.identify(path), _read_beside(path)
+        except ClipError as error:
+            self._finish(path, _fail(path, error.stage, str(error)), 0.0)
+            return True
+        assert clip_id is not None
+        key = _name_outcome(self.asked, said)
+        first = self.claimed.setdefault((clip_id, key), path)
+        if first != path:
+            if first in self.records:
+                self._copy(first, path)
+            else:
+                self.twins.setdefault(first, []).append(path)
+                del self.left[path]
+            return True
+        outcome = _recall(self.store, clip_id, key, self.asked, said)
+        if outcome is None or (outcome["status"] == "failed" and self.retry_failed):
+            return False
+        status = "reused" if outcome["status"] == "done" else "failed"
+        outcome = {"id": clip_id, **outcome, "status": status}
+        self._finish(path, outcome, time.perf_counter() - started)
+        return True
+
+    def _finish(self, path: Path, outcome: Record, seconds: float) -> None:
+        self.left.pop(path, None)
+        self.pace.end(path, worked=outcome["status"] == "done")
+        self.records[path] = {"path": str(path), **outcome, "seconds": seconds, "same_as": None}
+        self._tell(self.records[path])
+        for twin in self.twins.pop(path, []):
+            self._copy(path, twin)
+
+    def _copy(self, first: Path, twin: Path) -> None:
+        record = self.records[first]
+        status = "failed" if record["status"] == "failed" else "reused"
+        self.left.pop(twin, None)
+        self.pace.end(twin, worked=False)
+        changes = {"path": str(twin), "status": status, "seconds": 0.0, "same_as": str(first)}
+        self.records[twin] = {**record, **changes}
+        self._tell(self.records[twin])
+
+    def _tell(self, record: Record | None = None) -> None:
+        failed = sum(each["status"] == "failed" for each in self.records.values())
+        running = {
+            path: {stage: share for stage, share in stages.items() if share != 1.0}
+            for path, stages in self.running.items()
+        }
+        total, left = len(self.paths), self.pace.estimate()
+        self.on_told(Told(len(self.records), failed, total, left, running, record))
+
+
+def _do(
+    path: str, said: Transcript | None, asked: Asked, store: Store, progress: Progress
+) -> Record:
+    if asked.model is None:
+        processed = process_clip(path, run.open_recipe(asked.recipe), said, store, progress)
+        return _succeed(processed.clip.id, processed.clip.duration, processed.quality.to_json())
+    beside = find_transcript(path)
+    record = run.predict_clip(
+        path,
+        recipe=asked.recipe,
+        model=asked.model,
+        transcript=None if beside is None else str(beside),
+        store=asked.store,
+        progress=progress,
+    )
+    utterances = [
+        {name: utterance[name] for name in ("start", "end", "text", "prediction")}
+        for utterance in record["utterances"]
+    ]
+    found = _succeed(record["clip"]["id"], record["clip"]["duration"], record["quality"])
+    return {**found, "utterances": utterances, "overall": record["overall"]}
+
+
+def _succeed(clip_id: str, duration: float, quality: dict[str, Any]) -> Record:
+    return {
+        "id": clip_id,
+        "status": "done",
+        "stage": None,
+        "reason": None,
+        "duration": duration,
+        "quality": quality,
+    }
+
+
+def _fail(path: str | Path, stage: str, reason: str, clip_id: str | None = None) -> Record:
+    """The clip may have another name next time, so its name is no part of the reason."""
+    return {
+        "id": clip_id,
+        "status": "failed",
+        "stage": stage,
+        "reason": reason.removeprefix(f"{path}: "),
+        "duration": None,
+        "quality": None,
+    }
+
+
+def _recall(
+    store: Store, clip_id: str, key: str, asked: Asked, said: Transcript | None
+) -> Record | None:
+    """What became of a clip before; None if its rows are no longer there."""
+    outcome = get_outcome(store, clip_id, key)
+    if outcome is not None and outcome["status"] == "done":
+        return outcome if store.has(clip_id, "sequence", _name_rows(asked, said)) else None
+    return outcome
+
+
+def _name_rows(asked: Asked, said: Transcript | None) -> str:
+    made = run.open_recipe(asked.recipe)
+    return make_key(made, said, *made.settings)
+
+
+def _name_outcome(asked: Asked, said: Transcript | None) -> str:
+    rows = _name_rows(asked, said)
+    return rows if asked.model is None else f"{rows}-{run.identify_model(Path(asked.model))}"
+
+
+def _read_beside(path: str | Path) -> Transcript | None:
+    """The transcript that lies beside a clip.
+
+    Raises
+    ------
+    ClipError : it cannot be read.
+    """
+    beside = find_transcript(path)
+    try:
+        return None if beside is None else read_transcript(beside)
+    except ValueError as e:
+        raise ClipError(str(e), str(path), "transcript") from e
+
+
+def _identify(path: str | Path) -> str | None:
+    try:
+        return identify_file(path)
+    except ClipError:
+        return None

@@ -23,7 +23,7 @@ examples:
   rmfn predict talk.mp4 --transcript talk.srt      when you know what is said
   rmfn align talk.wav --transcript talk.txt        word times only
   rmfn track visual talk.mp4 --out face.parquet    frame-rate measurements
-  rmfn extract videos/ --store features            features of a folder
+  rmfn batch videos/ --store features --predict    a folder; stops and resumes as you like
   rmfn serve                                       then, in another terminal:
   prefect deployment run predict-video --param path=talk.mp4
 
@@ -141,26 +141,6 @@ def _track(options: argparse.Namespace) -> int:
     return 0
 
 
-def _extract(options: argparse.Namespace) -> int:
-    from flows.batch import extract_clips, list_files
-    from flows.display import results, show_clips, show_stages
-    from flows.run import open_recipe
-    from pipeline.store import Store
-
-    paths = list_files(options.paths)
-    recipe, store = open_recipe(options.recipe), Store(options.store)
-    records: list[dict[str, Any]] = []
-    for number, path in enumerate(paths, 1):
-        _say(f"[{number}/{len(paths)}] {path}")
-        with show_stages() as progress:
-            records += extract_clips([path], recipe, store, progress)
-    show_clips(records)
-    results.print(f"features kept in: {options.store}")
-    if options.json:
-        write_json(options.json, {"clips": records})
-    return int(any(record["status"] == "failed" for record in records))
-
-
 def _doctor(options: argparse.Namespace) -> int:
     from flows.display import show_rows
     from flows.doctor import examine
@@ -239,20 +219,13 @@ def _build_parser() -> argparse.ArgumentParser:
     track.add_argument("--out", required=True, metavar="FILE.parquet")
     add_recipe(track)
 
-    extract = command("extract", _extract, "put the features of many clips into a store")
-    extract.add_argument("paths", nargs="+", metavar="PATH", help="files, or folders of them")
-    extract.add_argument(
-        "--store", required=True, metavar="DIR", help="a rerun does only what is missing there"
-    )
-    add_recipe(extract)
-    extract.add_argument("--json", metavar="FILE", help="write the report here")
-
     doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
     add_recipe(doctor)
     doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
-    from flows import datasets, experiments, learning
+    from flows import batch_command, datasets, experiments, learning
 
+    batch_command.add_commands(command)
     datasets.add_commands(command)
     learning.add_commands(command)
     experiments.add_commands(command)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.batch import list_files
 from pipeline.errors import DatasetError
+from pipeline.folder import FileIndex, find_media
 
 if TYPE_CHECKING:
     from rmfn.dataset import Dataset, Target
@@ -61,7 +61,7 @@ def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Label
     refuse_rows(file, read.problems)  # now, not after the extraction
     wanted = {row.video for row in read.rows}
     found: dict[str, Path] = {}
-    for path in list_files([videos]):
+    for path in find_media([videos], FileIndex())[0]:
         below = path.name if path == Path(videos) else str(path.relative_to(videos))
         for name in wanted & {path.name, path.stem, below, str(path)}:
             if found.setdefault(name, path) != path:
@@ -83,7 +83,7 @@ def read_labelled(
 
     Parameters
     ----------
-    records : of ``flows.batch.extract_clips``.
+    records : ``clips`` of ``flows.batch.run_batch``.
     columns : of the labels, those to take; by default all.
 
     Raises

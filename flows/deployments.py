@@ -91,6 +91,7 @@ async def list_deployments() -> list[RunnerDeployment]:
 
     from flows.extract import extract_dataset
     from flows.predict import predict_video
+    from flows.predict_folder import predict_folder
     from flows.retrain import retrain
     from flows.train import train_model
 
@@ -101,7 +102,7 @@ async def list_deployments() -> list[RunnerDeployment]:
             entrypoint_type=EntrypointType.MODULE_PATH,
             description=flow.description,
         )
-        for flow in (predict_video, extract_dataset, train_model, retrain)
+        for flow in (predict_video, predict_folder, extract_dataset, train_model, retrain)
     ]
 
 

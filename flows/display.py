@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
@@ -163,23 +162,6 @@ def show_words(words: list[dict[str, Any]]) -> None:
         score = "interpolated" if word["score"] is None else f"{word['score']:.2f}"
         table.add_row(f"{word['start']:.3f}", f"{word['end']:.3f}", score, Text(word["text"]))
     results.print(table)
-
-
-def show_clips(records: list[dict[str, Any]]) -> None:
-    """What became of each clip of a batch, and why some failed."""
-    rows = [
-        {
-            "clip": Path(record["path"]).name,
-            "status": record["status"],
-            "words": record["words"],
-            "face": None if record["face_share"] is None else f"{record['face_share']:.0%}",
-            "seconds": f"{record['seconds']:.1f}",
-            "why": (record["reason"] or "").removeprefix(f"{record['path']}: "),
-        }
-        for record in records
-    ]
-    done = sum(record["status"] == "done" for record in records)
-    show_rows(f"{done} of {len(records)} clips done", rows)
 
 
 def show_rows(title: str, rows: list[dict[str, Any]]) -> None:

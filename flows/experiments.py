@@ -256,22 +256,22 @@ def _describe_told(now: Told) -> str:
 
 
 def _retrain(options: argparse.Namespace) -> int:
-    from flows.batch import extract_clips
+    from flows.batch import Asked, run_batch
+    from flows.batch_command import show_batch, show_report
     from flows.collect import find_labelled, retrain_model
-    from flows.display import results, screen, show_bar, show_clips, show_stages
+    from flows.display import results, show_bar
     from flows.run import open_recipe
-    from pipeline.store import Store
     from rmfn.retrain import Rule, describe_decision
 
     rule = Rule(options.accept, options.margin)
     plan = _read_plan(options)
-    recipe, store = open_recipe(options.recipe), Store(options.store)
+    open_recipe(options.recipe)  # a mistake in it is told first
     labelled = find_labelled(options.videos, options.labels)
-    records: list[dict[str, Any]] = []
-    for number, clip in enumerate(labelled.clips, 1):
-        screen.print(f"[{number}/{len(labelled.clips)}] {clip}", markup=False)
-        with show_stages() as progress:
-            records += extract_clips([clip], recipe, store, progress)
+    report: dict[str, Any] = {"clips": []}
+    if labelled.clips:
+        with show_batch() as told:
+            report = run_batch(labelled.clips, Asked(options.recipe, options.store), on_told=told)
+    records = report["clips"]
     with show_bar("trainings", None) as tell:
         decision = retrain_model(
             labelled,
@@ -287,7 +287,8 @@ def _retrain(options: argparse.Namespace) -> int:
         )
     failed = any(record["status"] == "failed" for record in records)
     if not wrote_json(options.json, {**decision, "clips": records}):
-        show_clips(records)
+        if records:
+            show_report(report)
         results.print(describe_decision(decision), markup=False)
     return int(failed)
 

@@ -1,43 +1,58 @@
-"""The flow ``extract-dataset``: the features of a folder of clips into a store, a task a clip."""
+"""The flow ``extract-dataset``: the features of folders of clips into a store.
+
+What it and ``predict-folder`` have in common is here: a batch as one task, whose workers are
+processes of their own, with a progress artifact while it runs and a table when it ends.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
-from prefect import State, flow, get_run_logger, task, unmapped
-from prefect.artifacts import create_table_artifact
+from prefect import State, flow, get_run_logger, task
+from prefect.artifacts import (
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.states import Failed
-from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows import run
-from flows.batch import extract_clips, list_files
+from flows.batch import Asked, Told, run_batch
+from flows.batch_command import describe_record, describe_told, tabulate_clips
+from flows.batch_files import write_batch
 from flows.predict import STAGE, USER_ERRORS, TypedText, check_path, check_text
 from pipeline.store import Store
 
-SHOWN = ("path", "status", "words", "face_share", "seconds", "stage", "reason")
+TELL_EVERY = 5.0  # s between two updates of the progress artifact
 
 
-@task(name="extract", task_run_name="{path}", **STAGE)
-def extract_clip(path: str, recipe: str, store: str) -> Any:
-    """Put one clip's stages into the store. Returns its record; a failed state holds one too."""
-    record = extract_clips([Path(path)], run.open_recipe(recipe), Store(store))[0]
-    if record["status"] == "failed":
-        return Failed(message=record["reason"], data=record)
-    return record
+@task(name="batch", **STAGE)
+def put_all_through(
+    places: Sequence[str], asked: Asked, flow_name: str, **options: Any
+) -> dict[str, Any]:
+    """Put the clips through and keep the report. Returns it; a second try does what is missing."""
+    report = run_batch(places, asked, on_told=_show_progress(flow_name), **options)
+    write_batch(Store(asked.store), report)
+    return report
 
 
 @flow(
     name="extract-dataset",
-    # A clip's own stages already share the cores.
-    task_runner=ThreadPoolTaskRunner(max_workers=1),  # type: ignore[arg-type]
     validate_parameters=False,
     persist_result=True,
     result_serializer="json",
 )
 def extract_dataset(
-    videos: TypedText, store: TypedText, recipe: TypedText = run.DEFAULT_RECIPE
+    videos: TypedText,
+    store: TypedText,
+    recipe: TypedText = run.DEFAULT_RECIPE,
+    workers: int | None = None,
+    timeout: float | None = None,
+    retry_failed: bool = False,
 ) -> Any:
     """Put the features of many clips into a store; a rerun does only what is missing.
 
@@ -46,46 +61,58 @@ def extract_dataset(
     videos : a clip or a folder of clips, in the serving machine's file system.
     store : the folder in which features are kept.
     recipe : name or path of a recipe.
+    workers : clips side by side, by default one a core.
+    timeout : seconds a clip may take.
+    retry_failed : clips that failed before are tried again.
 
     Returns
     -------
-    {"clips": a record each, as ``rmfn extract --json`` writes}. A clip that fails is reported in
-    its task, in the log and in the table ``extract-dataset-clips``, and the others go on; the run
-    fails only if all do.
+    The report, as ``rmfn extract --json`` writes it. A clip that fails is reported in the log and
+    in the table ``extract-dataset-clips``, and the others go on; the run fails only if all do.
     """
     try:
-        clips = list_files([check_path(videos, "videos")])
-        records = extract_all(clips, check_text("recipe", recipe), check_text("store", store))
-        if all(record["status"] == "failed" for record in records):
-            raise ValueError(f"{videos}: none of the {len(records)} clips could be processed")
+        places = [check_path(videos, "videos")]
+        asked = Asked(check_text("recipe", recipe), check_text("store", store))
+        return put_folders_through(
+            places, asked, "extract-dataset",
+            workers=workers, limit=timeout, retry_failed=retry_failed,
+        )  # fmt: skip
     except USER_ERRORS as error:
         return explain(error)
-    return {"clips": records}
 
 
-def extract_all(clips: Sequence[Path], recipe: str, store: str) -> list[dict[str, Any]]:
-    """Within a flow: a task a clip, then the table of what became of them.
+def put_folders_through(
+    places: Sequence[Path], asked: Asked, flow_name: str, **options: Any
+) -> dict[str, Any]:
+    """Within a flow: the batch, then the table of what became of the clips.
+
+    Parameters
+    ----------
+    options : of `flows.batch.run_batch`.
 
     Raises
     ------
-    RecipeError, WeightsMissing, DatasetError : nothing can be extracted; told before any work.
+    ValueError : there are no clips, none could be processed, recipe or model cannot be used.
+    OSError, WeightsMissing : nothing can be done as things are.
     """
-    run.open_recipe(recipe)
-    Store(store)
+    report = put_all_through([str(place) for place in places], asked, flow_name, **options)
+    clips = report["clips"]
+    create_table_artifact(
+        key=f"{flow_name}-clips",
+        table=tabulate_clips(clips),
+        description=f"What became of {len(clips)} clips",
+    )
+    if all(clip["status"] == "failed" for clip in clips):
+        where = ", ".join(map(str, places[:3]))
+        raise ValueError(f"{where}: none of the {len(clips)} clips could be processed")
+    return report
+
+
+def extract_all(clips: Sequence[Path], recipe: str, store: str) -> list[dict[str, Any]]:
+    """Within a flow: the records of clips whose features another step of the flow needs."""
     if not clips:
         return []
-    paths = [str(path) for path in clips]
-    states = extract_clip.map(paths, unmapped(recipe), unmapped(store), return_state=True)
-    records = [_read_record(path, state) for path, state in zip(paths, states, strict=True)]
-    for record in records:
-        if record["status"] == "failed":
-            get_run_logger().warning("%s", record["reason"])
-    create_table_artifact(
-        key="extract-dataset-clips",
-        table=[{name: record[name] for name in SHOWN} for record in records],
-        description=f"What became of {len(records)} clips",
-    )
-    return records
+    return put_folders_through(clips, Asked(recipe, store), "extract-dataset")["clips"]
 
 
 def explain(error: Exception) -> State:
@@ -96,11 +123,24 @@ def explain(error: Exception) -> State:
     return Failed(message=str(error), data=error)
 
 
-def _read_record(path: str, state: State) -> dict[str, Any]:
-    """A clip's record, whatever became of its task."""
-    found = state.data if state.is_failed() else state.result()
-    if isinstance(found, dict):
-        return found
-    # Beyond bad input: the disk is full, say. The others may still be lucky.
-    record = dict.fromkeys(SHOWN, None)
-    return {**record, "path": path, "id": None, "status": "failed", "reason": state.message or ""}
+def _show_progress(flow_name: str) -> Any:
+    """Tell the log of every clip, and an artifact how far it is."""
+    logger = get_run_logger()
+    artifact = create_progress_artifact(
+        progress=0.0, key=f"{flow_name}-progress", description="looking for videos"
+    )
+    last = 0.0
+
+    def tell(told: Told) -> None:
+        nonlocal last
+        if told.record is not None and told.record["status"] != "reused":
+            log = logger.warning if told.record["status"] == "failed" else logger.info
+            log("%s", describe_record(told.record))
+        if time.monotonic() - last > TELL_EVERY or told.finished == told.total:
+            last = time.monotonic()
+            done = f"{told.finished} of {told.total} clips, {describe_told(told)}"
+            update_progress_artifact(
+                cast(UUID, artifact), 100 * told.finished / told.total, description=done
+            )
+
+    return tell

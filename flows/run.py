@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from functools import lru_cache
@@ -91,10 +92,9 @@ def predict_clip(
     started = time.perf_counter()
     processed = process_clip(path, made, said, None if store is None else Store(store), progress)
     progress("predict", None)
-    from rmfn.predict import Predictor
     from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
 
-    predictor = Predictor.load(folder)
+    predictor = _load_predictor(folder, identify_model(folder))
     predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
     progress("predict", 1.0)
     spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
@@ -138,6 +138,19 @@ def find_model(name_or_path: str | None) -> Path:
         f"{name_or_path}: no checkpoint (a folder with model.json) and not one of those that ship: "
         f"{names}"
     )
+
+
+def identify_model(folder: Path) -> str:
+    """A short hash of a checkpoint: its ``model.json``, which knows the hash of the weights."""
+    return hashlib.sha256((folder / "model.json").read_bytes()).hexdigest()[:12]
+
+
+@lru_cache(maxsize=2)
+def _load_predictor(folder: Path, model: str) -> Any:
+    """A checkpoint, read once a process as long as it stays the same."""
+    from rmfn.predict import Predictor
+
+    return Predictor.load(folder)
 
 
 def check_recipe(model: Path, recipe: Recipe) -> None:

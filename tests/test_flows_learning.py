@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from flows.batch import list_files
 from flows.cli import main
 from flows.collect import find_labelled
 from pipeline.errors import DatasetError
@@ -55,13 +54,6 @@ def test_labelled_clips_are_found_by_name_stem_or_path(tmp_path):
     labels.write_text("video,mood\ndeep/b.mp4,nice\n,2\n")
     with pytest.raises(DatasetError, match="row 2: expected a number as mood"):
         find_labelled(tmp_path)
-
-
-def test_texts_beside_videos_are_no_clips(tmp_path):
-    for name in ("a.mp4", "a.txt", "labels.csv", ".hidden.mp4", "a.SRT"):
-        (tmp_path / name).touch()
-    assert list_files([tmp_path]) == [tmp_path / "a.mp4"]
-    assert list_files([tmp_path / "a.txt"]) == [tmp_path / "a.txt"]  # named, it is one
 
 
 def test_retrain_reports_a_bad_clip_and_keeps_versions(tmp_path, capsys, plan):

@@ -1,0 +1,206 @@
+"""The commands for folders of videos: ``rmfn batch`` and, for features alone, ``rmfn extract``."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flows.arguments import explain
+
+if TYPE_CHECKING:
+    from flows.batch import Told
+
+SHOWN = 40  # clips; of more than these only the failed ones are listed
+
+BATCH_TEXT = """\
+examples:
+  rmfn batch videos/ --store features                features of every video in the folder
+  rmfn batch videos/ --store features --predict      and predictions
+  rmfn batch a/ b/ talk.mp4 --store features --predict --model runs/mood --workers 4
+
+Videos are found by what is in the files, in folders within folders too; the same bytes under two
+names are processed once. A transcript beside a video is used instead of speech recognition:
+talk.srt, .vtt, .json or .txt beside talk.mp4.
+
+Stop it whenever you like, or let the power go: the next run does what is missing. A clip that
+failed is not tried again until you say --retry-failed. The store holds report.json and, with
+--predict, predictions.csv and predictions.parquet of the last run.
+"""
+
+
+def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """Add the two commands to the parser."""
+    batch = command("batch", _batch, "put folders of videos through, and predict them if you like")
+    explain(batch, BATCH_TEXT)
+    _add_common(batch)
+    batch.add_argument("--predict", action="store_true", help="predict every clip as well")
+    batch.add_argument(
+        "--model", metavar="DIR|NAME", help="of --predict (default: the shipped mosi-language)"
+    )
+    extract = command("extract", _batch, "put the features of many clips into a store")
+    _add_common(extract)
+    extract.set_defaults(predict=False, model=None)
+
+
+def _add_common(made: argparse.ArgumentParser) -> None:
+    made.add_argument("paths", nargs="+", metavar="PATH", help="folders of videos, or files")
+    made.add_argument(
+        "--store", required=True, metavar="DIR", help="a rerun does only what is missing there"
+    )
+    made.add_argument(
+        "--recipe",
+        default="embedded",
+        metavar="NAME|FILE.toml",
+        help="how features are made (default: embedded)",
+    )
+    made.add_argument(
+        "--workers", type=int, metavar="N", help="clips side by side (default: one a core)"
+    )
+    made.add_argument(
+        "--timeout",
+        type=float,
+        metavar="S",
+        help="give a clip up after so many seconds (default: 300, and 30 a second of video)",
+    )
+    made.add_argument("--retry-failed", action="store_true", help="try again what failed before")
+    made.add_argument("--json", metavar="FILE", help="write the report here, too; - for stdout")
+
+
+def _batch(options: argparse.Namespace) -> int:
+    from flows.arguments import wrote_json
+    from flows.batch import Asked, run_batch
+    from flows.batch_files import write_batch
+    from flows.display import results
+    from flows.run import find_model
+    from pipeline.store import Store
+
+    if options.model and not options.predict:
+        raise ValueError(f"--model {options.model} is of use with --predict only")
+    model = str(find_model(options.model)) if options.predict else None
+    with show_batch() as told:
+        report = run_batch(
+            options.paths,
+            Asked(options.recipe, options.store, model),
+            workers=options.workers,
+            retry_failed=options.retry_failed,
+            limit=options.timeout,
+            on_told=told,
+        )
+    store = Store(options.store)
+    written = write_batch(store, report)
+    if options.json != "-":
+        show_report(report)
+        results.print(f"written: {', '.join(str(store.folder / name) for name in written)}")
+    wrote_json(options.json, report)
+    return int(any(clip["status"] == "failed" for clip in report["clips"]))
+
+
+@contextmanager
+def show_batch() -> Iterator[Callable[[Told], None]]:
+    """A line for the whole and one for each clip at work; a log of lines where nobody watches."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.text import Text
+
+    from flows.display import screen
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=24),
+        TextColumn("{task.fields[said]}", markup=False),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=screen, refresh_per_second=4) as bars:
+        whole = bars.add_task("looking for videos", total=None, said="")
+        lines: dict[str, Any] = {}
+
+        def tell(told: Told) -> None:
+            for clip in lines.keys() - told.running.keys():
+                bars.remove_task(lines.pop(clip))
+            for clip, stages in told.running.items():
+                if clip not in lines:
+                    lines[clip] = bars.add_task(f"  {Path(clip).name}", total=None, said="")
+                share = stages.get("visual")
+                total = None if share is None else 1.0
+                said = ", ".join(stages)
+                bars.update(lines[clip], total=total, completed=share or 0.0, said=said)
+            said = describe_told(told)
+            count = f"{told.finished} of {told.total} clips"
+            bars.update(
+                whole, description=count, total=told.total, completed=told.finished, said=said
+            )
+            if told.record is not None and told.record["status"] != "reused":
+                line = f"[{told.finished}/{told.total}] {describe_record(told.record)}"
+                screen.print(Text(line if screen.is_terminal else f"{line}; {said}"))
+
+        yield tell
+
+
+def describe_told(told: Told) -> str:
+    """How many failed, and how long the rest may take."""
+    failed = f"{told.failed} failed, " if told.failed else ""
+    if told.finished == told.total:
+        return f"{failed}done"
+    if told.left is None:
+        return f"{failed}time left not known yet"
+    return f"{failed}about {describe_time(told.left)} left"
+
+
+def describe_time(seconds: float) -> str:
+    """As exactly as an estimate deserves."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def describe_record(record: dict[str, Any]) -> str:
+    """What became of a clip, in one line."""
+    if record["status"] == "failed":
+        return f"{record['path']}: failed ({record['stage']}): {record['reason']}"
+    return f"{record['path']}: {record['status']} in {record['seconds']:.1f} s"
+
+
+def tabulate_clips(clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a clip for people."""
+    rows = []
+    for clip in clips:
+        quality = clip["quality"] or {}
+        face, speech = quality.get("face_share"), quality.get("speech_share")
+        same = f"the same bytes as {clip['same_as']}" if clip["same_as"] else None
+        rows.append(
+            {
+                "clip": clip["path"],
+                "status": clip["status"],
+                "seconds": f"{clip['seconds']:.1f}",
+                "words": quality.get("words"),
+                "speech": None if speech is None else f"{speech:.0%}",
+                "face": None if face is None else f"{face:.0%}",
+                "stage": clip["stage"],
+                "why": clip["reason"] or same,
+            }
+        )
+    return rows
+
+
+def show_report(report: dict[str, Any]) -> None:
+    """The table of clips, and a line that counts them."""
+    from flows.display import results, show_rows
+
+    clips = report["clips"]
+    counts = {
+        status: sum(clip["status"] == status for clip in clips)
+        for status in ("done", "reused", "failed")
+    }
+    listed = clips if len(clips) <= SHOWN else [c for c in clips if c["status"] == "failed"]
+    if listed:
+        show_rows("clips" if listed is clips else "clips that failed", tabulate_clips(listed))
+    length = sum(c["duration"] or 0.0 for c in clips if c["status"] == "done")
+    took = f"{describe_time(length)} of video in {describe_time(report['seconds'])}"
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    others = report["passed_over"]
+    passed = f"; {others} other files passed over" if others else ""
+    results.print(f"{len(clips)} clips: {said}; {took}{passed}", markup=False)

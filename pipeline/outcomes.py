@@ -1,0 +1,38 @@
+"""What became of a clip, kept in its folder of the store: a finished or failed clip is known again.
+
+``<clip id>/outcome-<key>.json`` holds ``status`` (done or failed), ``stage`` and ``reason`` of a
+failure, ``duration``, ``quality``, and with a model ``utterances`` and ``overall``. The key is that
+of the clip's rows, and of the model. There are no times of day, durations of work or folders in it:
+whoever does the work writes the same file.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from pipeline.records import write_json
+from pipeline.store import Store
+
+
+def put_outcome(store: Store, clip_id: str, key: str, outcome: dict[str, Any]) -> None:
+    """Keep what became of a clip, whole or not at all.
+
+    Raises
+    ------
+    OSError : it cannot be written.
+    """
+    write_json(_find_file(store, clip_id, key), outcome)
+
+
+def get_outcome(store: Store, clip_id: str, key: str) -> dict[str, Any] | None:
+    """What became of a clip; None if that is not known, or cannot be read."""
+    try:
+        found = json.loads(_find_file(store, clip_id, key).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) and "status" in found else None
+
+
+def _find_file(store: Store, clip_id: str, key: str) -> Any:
+    return store.path(clip_id, "outcome", key).with_suffix(".json")
