@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
-from pipeline.whole import write_whole
+from pipeline.whole import open_place, write_whole
 
 
 def to_json(record: Any) -> str:
@@ -14,11 +15,12 @@ def to_json(record: Any) -> str:
     return json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def write_json(path: str | Path, record: Any) -> None:
-    """Write a record, whole or not at all."""
-    target = Path(path)
+def write_json(path: str | os.PathLike[str], record: Any) -> None:
+    """Write a record, whole or not at all, to any place (`pipeline.whole`)."""
+    target = open_place(path)
     text = to_json(record)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(target, Path):
+        target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(target, lambda file: file.write(f"{text}\n".encode()))
 
 

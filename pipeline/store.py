@@ -14,6 +14,9 @@ the faces. Vectors are fixed-size lists; the names of their columns are in the f
 A file appears whole or not at all (temporary file, then a rename), so any number of processes may
 share a store: of two that write the same stage the last one stays. A file that cannot be read is
 logged and counts as missing; the stage is then done again and replaces it.
+
+The folder may be on this machine or wherever fsspec gets (``s3://bucket/features``): object stores
+put a file whole or not at all by themselves.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 
@@ -35,6 +38,7 @@ from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
 from pipeline.tables import (
     DAMAGED,
+    read_metadata,
     read_table,
     read_text,
     sequence_to_table,
@@ -45,10 +49,14 @@ from pipeline.tables import (
     words_to_table,
     write_table,
 )
-from pipeline.whole import write_whole
+from pipeline.whole import open_place, write_whole
+
+if TYPE_CHECKING:
+    from pipeline.whole import Place
 
 FORMAT = "rmfn store"
 VERSION = 1
+MARK = "store.json"
 STALE = 3600.0  # s; a temporary file this old belongs to nobody: writing one takes a second
 
 _log = logging.getLogger(__name__)
@@ -66,10 +74,10 @@ class Store:
         The folder holds something else, or a store of a newer version.
     """
 
-    folder: Path
+    folder: Place
 
-    def __init__(self, folder: str | os.PathLike[str]):
-        object.__setattr__(self, "folder", Path(folder))
+    def __init__(self, folder: str | os.PathLike[str] | Place):
+        object.__setattr__(self, "folder", open_place(folder))
         _open_folder(self.folder)
 
     def clips(self) -> list[str]:
@@ -80,7 +88,7 @@ class Store:
         """What is finished of a clip, as ``stage-key``."""
         return sorted(path.stem for path in (self.folder / clip_id).glob("[!.]*.parquet"))
 
-    def path(self, clip_id: str, stage: str, key: str) -> Path:
+    def path(self, clip_id: str, stage: str, key: str) -> Place:
         """Where a stage is, or would be, kept."""
         for part in (clip_id, stage, key):
             if not _NAME.fullmatch(part):
@@ -90,6 +98,17 @@ class Store:
     def has(self, clip_id: str, stage: str, key: str) -> bool:
         """Whether a stage was finished; it is not read, so it might be damaged."""
         return self.path(clip_id, stage, key).is_file()
+
+    def read_notes(self, clip_id: str, stage: str, key: str) -> dict[str, str]:
+        """What is noted of a finished stage (its metadata); empty if it is missing or damaged."""
+        path = self.path(clip_id, stage, key)
+        try:
+            return read_metadata(path)
+        except FileNotFoundError:
+            return {}
+        except DAMAGED as e:
+            _log_damage(path, e)
+            return {}
 
     def put_words(
         self,
@@ -133,8 +152,9 @@ class Store:
         metadata: Mapping[str, str] | None,
     ) -> None:
         path = self.path(clip_id, stage, key)
-        path.parent.mkdir(exist_ok=True)
-        _sweep(path.parent)
+        if isinstance(path, Path):
+            path.parent.mkdir(exist_ok=True)
+            _sweep(path.parent)
         known = {"clip_id": clip_id, "stage": stage, "key": key}
         write_table(path, table, {**(metadata or {}), **known})
 
@@ -151,9 +171,13 @@ class Store:
         except FileNotFoundError:
             return None
         except DAMAGED as e:
-            reason = str(e).splitlines()[0] if str(e) else type(e).__name__
-            _log.warning("%s: damaged, the stage is done again (%s)", path, reason)
+            _log_damage(path, e)
             return None
+
+
+def _log_damage(path: Place, error: BaseException) -> None:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    _log.warning("%s: damaged, the stage is done again (%s)", path, reason)
 
 
 def write_track(
@@ -187,32 +211,53 @@ def read_track(path: str | os.PathLike[str]) -> FeatureTrack:
         ) from e
 
 
-def _open_folder(folder: Path) -> None:
-    mark = folder / "store.json"
-    if folder.exists() and not folder.is_dir():
-        raise DatasetError(f"{folder}: a file; expected a folder for the store")
-    folder.mkdir(parents=True, exist_ok=True)
-    if not mark.exists():
-        others = [entry.name for entry in folder.iterdir() if not entry.name.startswith(".")]
-        if others and not mark.exists():  # another process may just have made it
-            raise DatasetError(
-                f"{folder}: not a store; expected a new or empty folder or one with store.json, "
-                f"found {others[0]!r}"
-            )
-        said = json.dumps({"format": FORMAT, "version": VERSION}, indent=2) + "\n"
-        write_whole(mark, lambda file: file.write(said.encode()))
+def open_store(folder: str | os.PathLike[str] | Place) -> Store:
+    """A store that exists already.
+
+    Raises
+    ------
+    DatasetError : there is none.
+    """
+    place = open_place(folder)
+    if not (place / MARK).is_file():
+        raise DatasetError(f"{place}: not a store; expected a folder that rmfn extract has made")
+    return Store(place)
+
+
+def _open_folder(folder: Place) -> None:
+    try:
+        said = (folder / MARK).read_bytes()
+    except NotADirectoryError:
+        raise DatasetError(f"{folder}: a file; expected a folder for the store") from None
+    except FileNotFoundError:
+        _make_folder(folder)
         return
     try:
-        said = json.loads(mark.read_text())
-        form, number = said["format"], said["version"]
+        read = json.loads(said)
+        form, number = read["format"], read["version"]
     except (ValueError, KeyError, TypeError) as e:
-        raise DatasetError(f"{mark}: expected format and version as JSON, got {e!r}") from e
+        raise DatasetError(
+            f"{folder / MARK}: expected format and version as JSON, got {e!r}"
+        ) from e
     if form != FORMAT or not isinstance(number, int):
-        raise DatasetError(f"{mark}: expected format {FORMAT!r}, got {form!r} {number!r}")
+        raise DatasetError(f"{folder / MARK}: expected format {FORMAT!r}, got {form!r} {number!r}")
     if number > VERSION:
         raise DatasetError(
             f"{folder}: a store of version {number}; this program reads up to version {VERSION}"
         )
+
+
+def _make_folder(folder: Place) -> None:
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+    others = [entry.name for entry in folder.glob("*") if not entry.name.startswith(".")]
+    if others and MARK not in others and not (folder / MARK).exists():
+        raise DatasetError(  # had another process just made it, the mark would be there
+            f"{folder}: not a store; expected a new or empty folder or one with {MARK}, "
+            f"found {others[0]!r}"
+        )
+    said = json.dumps({"format": FORMAT, "version": VERSION}, indent=2) + "\n"
+    write_whole(folder / MARK, lambda file: file.write(said.encode()))
 
 
 def _sweep(folder: Path) -> None:

@@ -9,8 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +19,9 @@ from numpy.typing import NDArray
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.sequence import AlignedSequence
 from pipeline.whole import write_whole
+
+if TYPE_CHECKING:
+    from pipeline.whole import Place
 
 # Arrow's own allocator keeps what was freed for later; the C library's hands large pieces back.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -31,7 +33,7 @@ ROWS = 2048  # written, and read, at a time: what that needs beside the table is
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 
 
-def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+def write_table(path: Place, table: pa.Table, metadata: Mapping[str, str]) -> None:
     """Write a table as Parquet, whole or not at all."""
     known = {"written_by": f"rmfn {version('rmfn')}, pyarrow {pa.__version__}"}
     merged = {**(table.schema.metadata or {}), **metadata, **known}
@@ -49,11 +51,21 @@ def write_table(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> Non
     )
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Place) -> pa.Table:
     """Read what `write_table` wrote; the pages' checksums are compared."""
-    with open(path, "rb") as file, pq.ParquetFile(file, page_checksum_verification=True) as parquet:
+    with (
+        path.open("rb") as file,
+        pq.ParquetFile(file, page_checksum_verification=True) as parquet,
+    ):
         groups = map(parquet.read_row_group, range(parquet.num_row_groups))
         return pa.concat_tables([parquet.schema_arrow.empty_table(), *groups])
+
+
+def read_metadata(path: Place) -> dict[str, str]:
+    """The metadata of a table's file; its rows are not read."""
+    with path.open("rb") as file:
+        found = pq.read_schema(file).metadata or {}
+    return {name.decode(): text.decode() for name, text in found.items() if name != b"ARROW:schema"}
 
 
 def read_text(table: pa.Table, name: str) -> str:

@@ -1,7 +1,12 @@
-"""Files and folders that appear whole or not at all, whatever ends the process that writes them."""
+"""Files and folders that appear whole or not at all, whatever ends the process that writes them.
+
+A place is a path of this machine or, with a scheme (``s3://bucket/features``, ``memory://x``), one
+of any file system that fsspec knows.
+"""
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import uuid
@@ -9,16 +14,54 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pipeline.errors import DatasetError
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+    Place = Path | UPath
 
 
-def write_whole(path: Path, write: Callable[[Any], object]) -> None:
+def open_place(place: str | os.PathLike[str] | UPath) -> Place:
+    """A path of this machine as it always was; what has a scheme through fsspec.
+
+    Raises
+    ------
+    DatasetError : nothing here speaks that scheme; the message names the package that does.
+    """
+    text = str(place)
+    if "://" not in text:
+        return Path(text)
+    from upath import UPath
+
+    if text.startswith(("file://", "local://")):
+        return Path(UPath(text).path)
+    try:
+        # What others write meanwhile must be seen: no listing is kept.
+        found = UPath(text, use_listings_cache=False)
+        _ = found.fs
+    except (ImportError, ValueError) as e:
+        raise DatasetError(f"{text}: no way to get there ({e})") from e
+    return found
+
+
+def write_whole(path: Place, write: Callable[[Any], object]) -> None:
     """Write beside the place, force it to the disk, then put it in place in one step.
+
+    Other file systems than that of this machine get the whole file in one request, after which it
+    is there or not.
 
     Raises
     ------
     OSError : it cannot be written; what was there before still is.
     """
+    if not isinstance(path, Path):
+        whole = io.BytesIO()
+        write(whole)
+        path.fs.pipe_file(path.path, whole.getvalue())
+        return
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:

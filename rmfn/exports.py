@@ -12,12 +12,12 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from extractors.types import MODALITIES, Word
 from pipeline.errors import DatasetError
-from pipeline.store import Store
+from pipeline.store import open_store
+from pipeline.whole import open_place
 from rmfn.corpora_pickles import NAMES
 from rmfn.csd_files import write_csd
 from rmfn.dataset import SPLITS, Dataset
@@ -189,13 +189,11 @@ def export_textgrids(source: str | Path, out: str | Path) -> tuple[list[Path], l
     ------
     DatasetError : there are no words in it.
     """
-    source, out = Path(source), Path(out)
-    if not source.is_dir():
-        said, duration = _read_record(source)
+    place, out = open_place(source), Path(out)
+    if isinstance(place, Path) and not place.is_dir():
+        said, duration = _read_record(place)
         return [out], write_textgrid(out, said, duration)
-    if not (source / "store.json").is_file():
-        raise DatasetError(f"{source}: expected a store of rmfn extract, or a JSON file")
-    store = Store(source)
+    store = open_store(place)
     written, losses = [], []
     for clip_id in store.clips():
         found = [s.partition("-")[2] for s in store.stages(clip_id) if s.startswith("words-")]
@@ -205,12 +203,12 @@ def export_textgrids(source: str | Path, out: str | Path) -> tuple[list[Path], l
         if not words:
             losses.append(f"{clip_id}: no words of it are in the store")
             continue
-        notes = pq.read_schema(store.path(clip_id, "words", keys[-1])).metadata or {}
-        name = Path(notes.get(b"clip", clip_id.encode()).decode()).stem
+        notes = store.read_notes(clip_id, "words", keys[-1])
+        name = Path(notes.get("clip", clip_id)).stem
         path = out / f"{name}.TextGrid"
         if path in written:
             path = out / f"{name}-{clip_id}.TextGrid"
-        end = float(notes[b"duration"]) if b"duration" in notes else None
+        end = float(notes["duration"]) if "duration" in notes else None
         losses += [f"{path.name}: {loss}" for loss in write_textgrid(path, words, end)]
         written.append(path)
     if not written:

@@ -8,19 +8,20 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from extractors.types import MODALITIES
 from pipeline.errors import ClipError, DatasetError
 from pipeline.sequence import AlignedSequence
-from pipeline.store import Store
-from pipeline.tables import DAMAGED
+from pipeline.store import Store, open_store
 from rmfn.dataset import Dataset
 from rmfn.labels import LabelFile, LabelRow, Problem, find_repeats, read_labels, refuse_rows
 from rmfn.targets import Target
+
+if TYPE_CHECKING:
+    from pipeline.whole import Place
 
 ROUNDING = 0.1  # s; annotation tools round a video's end up by as much
 
@@ -59,7 +60,7 @@ def dataset_from_store(
 
     Parameters
     ----------
-    store : a folder of ``rmfn extract``.
+    store : a folder of ``rmfn extract``, here or wherever fsspec gets.
     labels : a ``labels.csv`` (`rmfn.labels`).
     modalities : those to take; by default all that were extracted.
     columns : labels to take; by default all.
@@ -78,17 +79,14 @@ def dataset_from_store(
         video, times outside of it, no word between them, something that is no number, a segment
         twice, a video or speaker in two splits. Every bad row is named.
     """
-    folder, file = Path(store), read_labels(labels, columns)
-    if not (folder / "store.json").is_file():
-        raise DatasetError(f"{folder}: not a store; expected a folder that rmfn extract has made")
+    file, opened = read_labels(labels, columns), open_store(store)
     if without:
         rest = tuple(row for row in file.rows if row.video not in without)
         file = replace(file, rows=rest)
-    opened = Store(folder)
     clips = {clip_id: _describe(opened, clip_id) for clip_id in opened.clips()}
     problems = list(file.problems)
     found = _find_clips(file, clips, problems)
-    key = _choose_recipe(folder, [clips[id] for id in set(found) if id is not None], recipe)
+    key = _choose_recipe(opened.folder, [clips[id] for id in set(found) if id is not None], recipe)
     videos = [id if id is not None else row.video for row, id in zip(file.rows, found, strict=True)]
     rows = [_fill_times(row, clips.get(id or "")) for row, id in zip(file.rows, found, strict=True)]
     problems += find_repeats(rows, videos)
@@ -106,7 +104,7 @@ def dataset_from_store(
     refuse_rows(file.path, problems)
 
     made = next(p for c in clips.values() for k, p in c.sequences.items() if k.startswith(key))
-    wanted = _choose_modalities(folder, parts[0], modalities)
+    wanted = _choose_modalities(opened.folder, parts[0], modalities)
     return Dataset(
         name=file.path.stem,
         ids=_name_segments(rows, videos),
@@ -131,14 +129,14 @@ def _describe(store: Store, clip_id: str) -> _StoredClip:
     for stage in store.stages(clip_id):
         kind, _, key = stage.partition("-")
         try:
-            said = pq.read_schema(store.path(clip_id, kind, key)).metadata or {}
-            if b"clip" in said:
-                names.add(said[b"clip"].decode())
-            if b"duration" in said:
-                durations.add(float(said[b"duration"]))
-            if kind == "sequence":
-                sequences[key] = json.loads(said[b"recipe"])
-        except DAMAGED as e:
+            said = store.read_notes(clip_id, kind, key)
+            if "clip" in said:
+                names.add(said["clip"])
+            if "duration" in said:
+                durations.add(float(said["duration"]))
+            if kind == "sequence" and said:
+                sequences[key] = json.loads(said["recipe"])
+        except (ValueError, KeyError) as e:
             _log.warning("%s/%s: damaged, passed over (%s)", clip_id, stage, e)
     return _StoredClip(clip_id, frozenset(names), max(durations, default=None), sequences)
 
@@ -186,7 +184,7 @@ def _find_clip(video: str, called: dict[str, set[str]], beside: Path) -> tuple[s
     return None, ""
 
 
-def _choose_recipe(folder: Path, clips: Sequence[_StoredClip], recipe: str | None) -> str:
+def _choose_recipe(folder: Place, clips: Sequence[_StoredClip], recipe: str | None) -> str:
     """The key of the recipe that made rows of the most clips; keys of rows with a transcript of
     one's own begin with it."""
     if not clips:
@@ -283,7 +281,7 @@ def _cut(
 
 
 def _choose_modalities(
-    folder: Path, example: AlignedSequence, modalities: Sequence[str] | None
+    folder: Place, example: AlignedSequence, modalities: Sequence[str] | None
 ) -> list[str]:
     there = [m for m in MODALITIES if m in example.features]
     for modality in modalities or ():
