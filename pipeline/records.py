@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.whole import open_place, write_whole
+
+if TYPE_CHECKING:
+    from pipeline.whole import Place
 
 
 def to_json(record: Any) -> str:
@@ -15,7 +18,7 @@ def to_json(record: Any) -> str:
     return json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False)
 
 
-def write_json(path: str | os.PathLike[str], record: Any) -> None:
+def write_json(path: str | os.PathLike[str] | Place, record: Any) -> None:
     """Write a record, whole or not at all, to any place (`pipeline.whole`)."""
     target = open_place(path)
     text = to_json(record)
