@@ -264,7 +264,6 @@ class _FusionBackward:
             o1=(self.dh1 * self.tanh1).sum(0),
             gain=self.dgain,
             highlight=_multiply(states.ah[:, :-1], self.dhigh),
-            highlight_bias=self.dhigh.sum((0, 1)),
         )
 
 

@@ -24,7 +24,8 @@ class Weights(NamedTuple):
     map, map_bias : [H, H], [H] from h_t to HIGHLIGHT's doubled cell after stage 1.
     o1 : [H] the output gate of stage 1.
     gain : [1] on the logits of attention; absent = 1.
-    highlight, highlight_bias : [2H, 4H], [4H] from [a|h] to HIGHLIGHT's gates.
+    highlight : [2H, 4H] from [a|h] to HIGHLIGHT's gates; their biases stand in every row of a,
+        whose sum is 1.
     fuse, fuse_bias, fuse_U : [H, 4S], [4S], [S, 4S] to FUSE's gates.
     c0 : [S] FUSE's doubled cell before stage 1.
     summarize, summarize_bias : [K S, Z] or, if the last stage alone is read, [S, Z]; [Z].
@@ -36,7 +37,6 @@ class Weights(NamedTuple):
     o1: Tensor = ABSENT
     gain: Tensor = ABSENT
     highlight: Tensor = ABSENT
-    highlight_bias: Tensor = ABSENT
     fuse: Tensor = ABSENT
     fuse_bias: Tensor = ABSENT
     fuse_U: Tensor = ABSENT  # noqa: N815
@@ -64,21 +64,39 @@ class States(NamedTuple):
     memory: Tensor  # all of these but the first
 
 
-def _make_states(gates: Tensor, rows: int, K: int, w: Weights, memory: Tensor | None) -> States:
+# What no later stage reads but the next one: without a gradient all stages share its room.
+SHARED = ("high_gates", "high_c", "ah", "fuse_c")
+
+
+def _make_states(
+    gates: Tensor, rows: int, K: int, w: Weights, keep: bool, memory: Tensor | None
+) -> States:
     """Room for the activations of so many rows, in ``memory`` if that is large enough."""
     H, S, KH = w.R.shape[1] // 4, len(w.fuse_U), K if len(w.map) else 0
-    shapes = [
-        *((H,), (len(w.R),)),
-        *((max(KH - 1, 0), 4 * H), (KH, H), (KH, 2 * H), (KH, H)),
-        *((K, 4 * S), (K, S), (K, S)),
-    ]
-    sizes = [rows * math.prod(shape) for shape in shapes]
+    shapes = {
+        "c": (H,),
+        "hz": (len(w.R),),
+        "high_gates": (max(KH - 1, 0), 4 * H),
+        "high_c": (KH, H),
+        "ah": (KH, 2 * H),
+        "attended": (KH, H),
+        "fuse_gates": (K, 4 * S),
+        "fuse_c": (K, S),
+        "s": (K, S),
+    }
+    rooms = dict(shapes)
+    if not keep:
+        rooms |= {name: (min(shapes[name][0], 1), shapes[name][1]) for name in SHARED}
+    sizes = [rows * math.prod(room) for room in rooms.values()]
     fits = memory is not None and memory.dtype == gates.dtype and memory.device == gates.device
     if memory is None or not fits or len(memory) < sum(sizes):
         memory = gates.new_empty(sum(sizes))
     parts = memory[: sum(sizes)].split(sizes)
-    views = (part.view(rows, *shape) for part, shape in zip(parts, shapes, strict=True))
-    return States._make([gates, *views, memory])
+    views = {
+        name: part.view(rows, *rooms[name]).expand(rows, *shape)
+        for (name, shape), part in zip(shapes.items(), parts, strict=True)
+    }
+    return States(gates=gates, memory=memory, **views)
 
 
 class Step(NamedTuple):
@@ -107,12 +125,33 @@ class Slices:
         cut = {b: buffer[: b * stages] for b in dict.fromkeys(self.sizes)}
         return [cut[b] for b in self.sizes]
 
+    def by_stage(self, buffer: Tensor) -> list[Sequence[Tensor]]:
+        """The same of every stage of [P, K, ...]; of stages that share their room once."""
+        if buffer.stride(1):
+            return [self(stage) for stage in buffer.unbind(1)]
+        return [self(buffer[:, 0])] * buffer.shape[1]
+
 
 def _plan_steps(
     cut: Slices, gates: Tensor, c: Sequence[Tensor], h: Sequence[Tensor], tanh: Sequence[Tensor]
 ) -> list[Step]:
     parts = map(cut, (gates, *gates.chunk(4, dim=1)))
     return [Step(*views) for views in zip(*parts, c, h, tanh, strict=True)]
+
+
+def _plan_stages(
+    cut: Slices,
+    gates: Tensor,
+    c: Sequence[Sequence[Tensor]],
+    h: Sequence[Sequence[Tensor]],
+    tanh: Sequence[Tensor],
+) -> list[list[Step]]:
+    """Of every stage: gates [P, K, 4n]."""
+    parts = map(cut.by_stage, (gates, *gates.chunk(4, dim=2)))
+    return [
+        [Step(*views) for views in zip(*stage, tanh, strict=True)]
+        for stage in zip(*parts, c, h, strict=True)
+    ]
 
 
 def _advance(step: Step, c: Tensor) -> None:
@@ -142,7 +181,7 @@ def run_forward(
     memory : to use again, in place of fresh memory.
     """
     gates = x.clone() if keep else x
-    states = _make_states(gates, len(x) if keep else sizes[0], K, w, memory)
+    states = _make_states(gates, len(x) if keep else sizes[0], K, w, keep, memory)
     H = states.c.shape[1]
     cut, tanh = Slices(sizes, keep), Slices(sizes, False)(x.new_empty(sizes[0], H))
     h = cut(states.hz[:, :H])
@@ -172,37 +211,26 @@ def _plan_fusion(
     z = cut(states.hz[:, H:])
     if attends:
         a, state = states.ah.split(H, dim=2)
-        ah_stages, a_stages, state_stages, c_stages = (
-            [cut(stage) for stage in part.unbind(1)]
-            for part in (states.ah, a, state, states.high_c)
+        ah, a, state, c, attended = map(
+            cut.by_stage, (states.ah, a, state, states.high_c, states.attended)
         )
-        high = [
-            _plan_steps(cut, states.high_gates[:, k - 1], c_stages[k], state_stages[k], tanh)
-            for k in range(1, K)
-        ]
-        a_all, attended = cut(a), cut(states.attended)
+        high = _plan_stages(cut, states.high_gates, c[1:], state[1:], tanh)
         attended_rows = cut(states.attended.flatten(0, 1), K)
     fuse_tanh = Slices(cut.sizes, False)(states.s.new_empty(cut.sizes[0], len(w.fuse_U)))
-    fuse_steps = [
-        _plan_steps(cut, gates, cut(c), cut(stage), fuse_tanh)
-        for gates, c, stage in zip(
-            *(part.unbind(1) for part in (states.fuse_gates, states.fuse_c, states.s)), strict=True
-        )
-    ]
+    fuse_steps = _plan_stages(
+        *(cut, states.fuse_gates, cut.by_stage(states.fuse_c), cut.by_stage(states.s), fuse_tanh)
+    )
     fuse_gates, fuse_rows = cut(states.fuse_gates), cut(states.fuse_gates.flatten(0, 1), K)
     read = cut(read_by_summarize(states.s, w))
 
     def highlight(t: int) -> None:
-        c = c_stages[0][t]
-        torch.addmm(w.map_bias, h[t], w.map, out=c)
-        _emit(c, w.o1, tanh[t], state_stages[0][t])
-        _attend(state_stages[0][t], w.gain, a_stages[0][t])
-        for k, steps in enumerate(high):
-            torch.addmm(w.highlight_bias, ah_stages[k][t], w.highlight, out=steps[t].gates)
-            _advance(steps[t], c)
-            _attend(steps[t].h, w.gain, a_stages[k + 1][t])
-            c = steps[t].c
-        torch.mul(a_all[t], h[t].unsqueeze(1), out=attended[t])
+        torch.addmm(w.map_bias, h[t], w.map, out=c[0][t])
+        _emit(c[0][t], w.o1, tanh[t], state[0][t])
+        _attend(state[0][t], w.gain, h[t], a[0][t], attended[0][t])
+        for k, steps in enumerate(high, 1):
+            torch.mm(ah[k - 1][t], w.highlight, out=steps[t].gates)
+            _advance(steps[t], c[k - 1][t])
+            _attend(state[k][t], w.gain, h[t], a[k][t], attended[k][t])
 
     def fuse(t: int) -> None:
         if attends:
@@ -219,8 +247,9 @@ def _plan_fusion(
     return fuse
 
 
-def _attend(h: Tensor, gain: Tensor, a: Tensor) -> None:
-    torch.softmax(h * gain if len(gain) else h, dim=1, out=a)
+def _attend(state: Tensor, gain: Tensor, h: Tensor, a: Tensor, attended: Tensor) -> None:
+    torch.softmax(state * gain if len(gain) else state, dim=1, out=a)
+    torch.mul(a, h, out=attended)
 
 
 def read_by_summarize(s: Tensor, w: Weights) -> Tensor:
