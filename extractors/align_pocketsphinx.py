@@ -22,7 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.boundaries import refine_boundaries
+from extractors.loudness import find_peak, find_quiet
+from extractors.mapped_sound import forget_pages
 from extractors.pronounce import Pronunciation, pronounce
+from extractors.resampling import resample
 from extractors.sphinx_decoder import ANALYSIS, FRAME, RATE, STATES, Decoder
 from extractors.types import Audio, Transcript, Word
 
@@ -110,6 +113,7 @@ class Sphinx:
             ]
             for stretch in stretches:
                 placed[stretch.first : stretch.last] = self._align(sound, said, stretch)
+                forget_pages(sound.samples)
         _refine(sound.samples, placed)
         spans = _settle(_interpolate(placed, said, stretches), audio.duration)
         return tuple(
@@ -182,7 +186,8 @@ class Sphinx:
         parts: list[_Stretch] = []
         first, start, reach = stretch.first, stretch.start, self.window
         while stretch.end - start > reach and first < stretch.last:
-            cut = _quietest(sound.samples, start + reach / 2, start + 0.75 * reach)
+            cut = find_quiet(sound.samples, RATE, start + reach / 2, start + 0.75 * reach)
+            forget_pages(sound.samples)
             bit = sound.cut(start, cut)
             left = [i for i in range(first, stretch.last) if said[i].variants]
             offered = left[: int(WORDS_A_SECOND * (cut - start))]
@@ -211,12 +216,8 @@ class Sphinx:
 
 
 def _prepare(audio: Audio) -> _Sound:
-    import soxr
-
-    samples = audio.samples
-    if audio.rate != RATE:
-        samples = soxr.resample(samples, audio.rate, RATE, quality="VHQ").astype(np.float32)
-    peak = float(max(samples.max(initial=0.0), -samples.min(initial=0.0)))
+    samples = resample(audio, RATE)
+    peak = find_peak(samples)
     return _Sound(samples, 0.9 / peak if peak > 0 else 1.0)
 
 
@@ -245,16 +246,6 @@ def _cut_by_times(transcript: Transcript, duration: float, pad: float) -> list[_
         low, high = min(max(low, 0.0), duration), min(max(high, 0.0), duration)
         stretches.append(_Stretch(first, last, low, max(low, high)))
     return stretches
-
-
-def _quietest(samples: NDArray[np.float32], start: float, end: float) -> float:
-    """The middle of the quietest 0.2 s between two times (s)."""
-    hop = round(FRAME * RATE)
-    bit = samples[round(start * RATE) : round(end * RATE)]
-    power = (bit[: len(bit) // hop * hop].astype(np.float64) ** 2).reshape(-1, hop).mean(axis=1)
-    width = 20
-    smooth = np.convolve(power, np.ones(width), mode="valid")
-    return start + (int(np.argmin(smooth)) + width / 2) * FRAME
 
 
 def _refine(samples: NDArray[np.float32], placed: list[_Placed | None]) -> None:

@@ -15,6 +15,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.mapped_sound import forget_pages
+
 WINDOW = 0.005  # s, of one short-time spectrum; a change is seen no sharper than that
 HOP = 0.001  # s
 SIDE = 0.010  # s on either side of a boundary whose mean spectra are compared
@@ -46,6 +48,8 @@ def refine_boundaries(
     for number, time in enumerate(times):
         first = max(0, int((time - reach) * rate))
         bit = samples[first : int((time + reach) * rate)]
+        if number % 1000 == 999:
+            forget_pages(samples)
         spectra, centres = _log_spectra(bit, rate, loudest)
         side = round(SIDE / HOP)
         if len(spectra) <= 2 * side:
@@ -92,6 +96,7 @@ def _loudest(samples: NDArray[np.float32], rate: int) -> float:
         bit = samples[first : first + block]
         frames = bit[: len(bit) // length * length].reshape(-1, length)
         loudest = max(loudest, float(_band_powers(frames, rate).max(initial=0.0)))
+        forget_pages(samples)
     return loudest or 1.0
 
 

@@ -1,4 +1,4 @@
-"""Any stretch of a recording at another sampling rate, without resampling the rest of it."""
+"""A recording at another sampling rate: all of it, or any stretch without the rest."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from extractors.types import Audio
 def resampled_length(audio: Audio, rate: int) -> int:
     """Samples that ``audio`` has at ``rate`` (its duration, rounded to the nearest sample)."""
     return (2 * len(audio.samples) * rate + audio.rate) // (2 * audio.rate)
+
+
+def resample(audio: Audio, rate: int) -> NDArray[np.float32]:
+    """All samples at ``rate``, a minute at a time; those that are at it already as they are."""
+    if audio.rate == rate:
+        return audio.samples
+    samples = np.empty(resampled_length(audio, rate), np.float32)
+    for first in range(0, len(samples), 60 * rate):
+        last = min(first + 60 * rate, len(samples))
+        samples[first:last] = resampled_slice(audio, rate, first, last)
+    return samples
 
 
 def resampled_slice(audio: Audio, rate: int, first: int, last: int) -> NDArray[np.float32]:

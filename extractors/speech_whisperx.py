@@ -2,8 +2,9 @@
 
 Voice activity (a pyannote network, carried by WhisperX) cuts the sound into stretches of speech of
 at most half a minute; Whisper (CTranslate2) writes down each of them on its own. So silence is
-never shown to Whisper, which would invent words for it, and the memory needed does not grow with
-the recording. The times are those of the stretches; word times come from an aligner.
+never shown to Whisper, which would invent words for it. Recordings of more than five minutes are
+taken in parts, cut where it is quiet, so that memory does not grow with them. The times are those
+of the stretches; word times come from an aligner.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.loudness import find_quiet
+from extractors.mapped_sound import forget_pages
+from extractors.resampling import resampled_length, resampled_slice
 from extractors.types import Audio, Segment, Transcript
 from extractors.weights import WeightsMissing, locate_weights
 
@@ -32,6 +36,7 @@ CARRIED = {"tiny.en": "whisper-tiny.en"}  # model -> its name in the table of we
 # Voice activity by hysteresis: the defaults of WhisperX.
 VAD_ONSET = 0.500
 VAD_OFFSET = 0.363
+PART = 300.0  # s taken at once
 VAD_BATCH = 8  # windows judged at once: more are no faster, and take memory
 
 
@@ -86,21 +91,27 @@ class WhisperX:
         ------
         WeightsMissing : a model is not on this machine.
         """
-        samples = _resample(audio)
-        if not samples.any():
-            return Transcript((), self.language)
+        segments: list[Segment] = []
+        for first, last in _cut_parts(audio):
+            samples = resampled_slice(audio, RATE, first, last)
+            forget_pages(audio.samples)
+            if samples.any():
+                segments += self._write_down(samples, first / RATE, audio.duration)
+        return Transcript(tuple(segments), self.language)
+
+    def _write_down(
+        self, samples: NDArray[np.float32], begin: float, duration: float
+    ) -> Iterator[Segment]:
+        """The speech of a part of a recording of ``duration`` s that begins at ``begin`` s."""
         with self._lock, self._few_threads():  # the pipeline keeps a tokenizer and a call count
             found = self._pipeline.transcribe(
                 samples, batch_size=self.batch_size, chunk_size=self.chunk
             )["segments"]
-        segments = []
         for stretch in found:
             text = " ".join(stretch["text"].split())
-            if not re.search(r"\w", text) or not self._believes(text, stretch["avg_logprob"]):
-                continue
-            end = min(float(stretch["end"]), audio.duration)
-            segments.append(Segment(text, min(float(stretch["start"]), end), end))
-        return Transcript(tuple(segments), self.language)
+            if re.search(r"\w", text) and self._believes(text, stretch["avg_logprob"]):
+                end = min(begin + float(stretch["end"]), duration)
+                yield Segment(text, min(begin + float(stretch["start"]), end), end)
 
     def find_weights(self) -> dict[str, Path | None]:
         """The models of these settings; None: the one in the table of weights.
@@ -161,12 +172,16 @@ class WhisperX:
         return pipeline
 
 
-def _resample(audio: Audio) -> NDArray[np.float32]:
-    if audio.rate == RATE:
-        return audio.samples
-    import soxr
-
-    return soxr.resample(audio.samples, audio.rate, RATE, quality="HQ").astype(np.float32)
+def _cut_parts(audio: Audio) -> Iterator[tuple[int, int]]:
+    """Half-open stretches of the samples at 16 kHz, at most ``PART`` long, cut where quiet."""
+    first, end = 0, resampled_length(audio, RATE)
+    while end - first > PART * RATE:
+        start = first / RATE
+        quiet = find_quiet(audio.samples, audio.rate, start + 0.8 * PART, start + PART)
+        cut = round(quiet * RATE)
+        yield first, cut
+        first = cut
+    yield first, end
 
 
 def _locate_model(model: str) -> str:

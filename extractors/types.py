@@ -12,6 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.mapped_sound import forget_pages
+
+BLOCK = 1 << 20  # samples looked at together
+
 MODALITIES = ("language", "visual", "acoustic")
 
 
@@ -21,7 +25,7 @@ class Audio:
 
     Attributes
     ----------
-    samples : float32 [n], finite, full scale is 1.
+    samples : float32 [n], finite, full scale is 1; of long recordings a mapped file.
     rate : samples a second.
     """
 
@@ -33,8 +37,10 @@ class Audio:
             raise ValueError(f"audio must be mono [n], got shape {self.samples.shape}")
         if self.rate <= 0:
             raise ValueError(f"sampling rate must be positive, got {self.rate}")
-        if not np.isfinite(self.samples).all():
-            raise ValueError("audio holds NaN or infinite samples")
+        for first in range(0, len(self.samples), BLOCK):
+            if not np.isfinite(self.samples[first : first + BLOCK]).all():
+                raise ValueError("audio holds NaN or infinite samples")
+            forget_pages(self.samples)
 
     @property
     def duration(self) -> float:

@@ -31,11 +31,12 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
-from extractors.types import FeatureTrack, Frame
+from extractors.mapped_sound import map_samples
+from extractors.types import Audio, FeatureTrack, Frame
 from extractors.weights import WeightsDamaged, WeightsMissing
 from pipeline.clip import Clip
 from pipeline.errors import ClipError, MediaError, NoFace
-from pipeline.media import MediaNotes, read_audio, read_frames
+from pipeline.media import RATE, MediaNotes, Sound, read_frames
 from pipeline.memory import release_memory, share_one_heap
 from pipeline.store import read_track, write_track
 
@@ -124,6 +125,7 @@ def measure_apart(
     modality: str,
     on_share: Callable[[float], None],
     stopped: threading.Event,
+    sound: Sound | None = None,
 ) -> FeatureTrack:
     """Measure one track of a clip in a child.
 
@@ -133,6 +135,7 @@ def measure_apart(
     modality : "visual" (it gets the frames) or "acoustic" (it gets the sound).
     on_share : told the share done, 0..1, while the frames go by.
     stopped : when set, the child is ended.
+    sound : the clip's sound, where it is the voice that is measured.
 
     Returns
     -------
@@ -160,6 +163,8 @@ def measure_apart(
             },
             "clip": asdict(replace(clip, path=clip.path.absolute())),
             "modality": modality,
+            "sound": None if sound is None else str(sound.path),
+            "notes": asdict(MediaNotes() if sound is None else sound.notes),
             "out": str(out),
         }
         for answer in child.ask(request):
@@ -231,14 +236,18 @@ def main() -> None:
 
 def _read_requests(requests: SimpleQueue[str], folder: str) -> None:
     """Pass requests on; when there can be no more, leave whatever is being done, and no trace."""
+    sound = None
     for line in sys.stdin:
         requests.put(line)
+        sound = json.loads(line)["sound"]
     shutil.rmtree(folder, ignore_errors=True)
+    if sound is not None:
+        shutil.rmtree(Path(sound).parent, ignore_errors=True)  # the parent may have been killed
     os._exit(0)
 
 
 def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
-    clip, notes = _CLIP.validate_python(request["clip"]), MediaNotes()
+    clip, notes = _CLIP.validate_python(request["clip"]), MediaNotes(**request["notes"])
     backend = _make_backend(*request["backend"], json.dumps(request["settings"]))
     visual = request["modality"] == "visual"
     os.setpriority(os.PRIO_PROCESS, 0, PATIENCE[request["modality"]])
@@ -255,7 +264,7 @@ def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     if visual:
         track = backend(told(read_frames(clip, notes=notes)))
     else:
-        track = backend(read_audio(clip, notes=notes))
+        track = backend(Audio(map_samples(Path(request["sound"])), RATE))
     noticed = {
         name: value
         for name, value in asdict(notes).items()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import av
@@ -19,13 +20,14 @@ from av.container import InputContainer
 from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from numpy.typing import NDArray
 
 from extractors.types import Audio, Frame
 from pipeline.clip import MAX_PIXELS, AudioStream, Clip, VideoStream, open_container
 from pipeline.errors import MediaError
+from pipeline.sound_line import SoundLine
 from pipeline.upright import display_matrix, to_rgb, turn_upright
 
+RATE = 16000  # Hz, what speech is taken at
 # A stamp that differs by less from where the samples before it end is rounding (Matroska keeps
 # milliseconds); a lost packet is 20 ms and more.
 STAMP_TOLERANCE = 0.010  # s
@@ -78,8 +80,27 @@ class MediaNotes:
     video_truncated: bool = False
 
 
+@dataclass(frozen=True)
+class Sound:
+    """A clip's sound with the file that holds it, and what was noticed while it was decoded."""
+
+    audio: Audio
+    path: Path
+    notes: MediaNotes
+
+
+def decode_sound(clip: Clip, path: Path) -> Sound:
+    """`read_audio` into a file."""
+    notes = MediaNotes()
+    return Sound(read_audio(clip, notes=notes, into=path), path, notes)
+
+
 def read_audio(
-    clip: Clip, rate: int = 16000, stream: int | None = None, notes: MediaNotes | None = None
+    clip: Clip,
+    rate: int = RATE,
+    stream: int | None = None,
+    notes: MediaNotes | None = None,
+    into: Path | None = None,
 ) -> Audio:
     """All of a clip's sound as mono at ``rate``; sample 0 is clip time 0.
 
@@ -93,19 +114,38 @@ def read_audio(
     stream : which sound track, counted from 0 among the clip's sound tracks; by default the one
         the container calls the default, else the first.
     notes : filled with what was found on the way.
+    into : file to keep the samples in, raw float32; they are then mapped instead of held in memory,
+        and last as long as the file.
 
     Raises
     ------
     MediaError
         The clip has no sound track, or nothing of it can be decoded.
+    OSError
+        ``into`` cannot be written.
     ValueError
         The clip has sound tracks, but not that many.
     """
     track = _choose(clip, clip.audio, stream, "sound")
     notes = MediaNotes() if notes is None else notes
+    with SoundLine(into) as line:
+        _lay_track(line, clip, track, rate, notes)
+    if line.end == 0:
+        raise MediaError(
+            f"{clip.path}: nothing of its sound track could be decoded ({track.codec}, "
+            f"{notes.audio_errors} broken packets)",
+            str(clip.path),
+        )
+    notes.audio_truncated = _cut_short(track, line.end / rate)
+    return Audio(line.samples, rate)
+
+
+def _lay_track(
+    line: SoundLine, clip: Clip, track: AudioStream, rate: int, notes: MediaNotes
+) -> None:
+    """Decode a sound track and put every stretch of it where it belongs."""
     notes.audio_offset = notes.audio_gap_seconds = notes.audio_overlap_seconds = 0.0
     notes.audio_gaps = notes.audio_errors = 0
-    line = _SoundLine(int(min(clip.duration, 7200.0) * rate) + rate)
     resampler: av.AudioResampler | None = None
     kind: tuple[int, str, str] | None = None
     run_time = 0.0  # when the unbroken run of samples began, s
@@ -114,7 +154,7 @@ def read_audio(
 
     def flush() -> None:
         if resampler is not None:
-            _lay(line, position, resampler.resample(None))
+            line.lay_frames(position, resampler.resample(None))
 
     with open_container(clip.path) as container:
         source = container.streams[track.index]
@@ -142,17 +182,8 @@ def read_audio(
             assert resampler is not None
             fed += frame.samples
             frame.pts = None  # its place is decided here; the resampler shall just convert
-            position = _lay(line, position, resampler.resample(frame))
+            position = line.lay_frames(position, resampler.resample(frame))
         flush()
-
-    if line.end == 0:
-        raise MediaError(
-            f"{clip.path}: nothing of its sound track could be decoded ({track.codec}, "
-            f"{notes.audio_errors} broken packets)",
-            str(clip.path),
-        )
-    notes.audio_truncated = _cut_short(track, line.end / rate)
-    return Audio(line.samples[: line.end], rate)
 
 
 def read_frames(
@@ -223,39 +254,6 @@ def _frames(
             str(clip.path),
         )
     notes.video_truncated = _cut_short(track, times[-1] + period)
-
-
-class _SoundLine:
-    """Samples laid on a line by position: silence where nothing was laid, first come stays."""
-
-    def __init__(self, room: int):
-        # Zeros cost no memory until they are written.
-        self.samples: NDArray[np.float32] = np.zeros(room, np.float32)
-        self.end = 0
-
-    def lay(self, position: int, block: NDArray[np.float32]) -> None:
-        block = block[max(0, self.end - position) :]
-        if not len(block):
-            return
-        start = max(self.end, position)
-        stop = start + len(block)
-        if stop > len(self.samples):
-            longer = np.zeros(max(stop, len(self.samples) * 3 // 2), np.float32)
-            longer[: self.end] = self.samples[: self.end]
-            self.samples = longer
-        self.samples[start:stop] = block
-        self.end = stop
-
-
-def _lay(line: _SoundLine, position: int, frames: Sequence[av.AudioFrame]) -> int:
-    """Put resampled sound on the line; returns where the next sample goes."""
-    for frame in frames:
-        block = frame.to_ndarray()[0]
-        if not np.isfinite(block).all():  # a file of floats can hold anything
-            block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
-        line.lay(position, block)
-        position += len(block)
-    return position
 
 
 _Track = TypeVar("_Track", AudioStream, VideoStream)

@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from threading import Event
+from tempfile import mkdtemp
+from threading import Event, Lock
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,7 @@ from extractors.types import (
 from pipeline.apart import measure_apart
 from pipeline.clip import Clip, open_clip
 from pipeline.errors import AlignmentFailed, NoSpeech
-from pipeline.media import read_audio
+from pipeline.media import Sound, decode_sound
 from pipeline.memory import release_memory
 from pipeline.pooling import pool
 from pipeline.quality import Quality, measure_quality
@@ -81,6 +84,23 @@ class ClipRun:
     progress: Progress = ignore_progress
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Event = field(default_factory=Event)
+    _sound: Sound | None = None
+    _decoding: Lock = field(default_factory=Lock)
+
+    def decode_sound(self) -> Sound:
+        """The clip's sound, decoded when it is first asked for; its file goes when the run does.
+
+        Raises
+        ------
+        MediaError : it cannot be decoded.
+        """
+        with self._decoding:
+            if self._sound is None:
+                folder = Path(mkdtemp(prefix="rmfn-"))
+                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                with self.stage("decode sound"):
+                    self._sound = decode_sound(self.clip, folder / "sound.f32")
+        return self._sound
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
@@ -159,8 +179,7 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
             f"{run.clip.path}: there is no audio track, so no word can be heard or timed",
             str(run.clip.path),
         )
-    with run.stage("decode sound"):
-        audio = read_audio(run.clip)
+    audio = run.decode_sound().audio
     if transcript is None:
         with run.stage("transcribe"):
             transcript = recipe.transcribe(audio)
@@ -201,11 +220,12 @@ def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
         ]
         if None not in kept:
             return tuple(track for track in kept if track is not None)
+    sound = run.decode_sound() if modality == "acoustic" else None
     tracks = []
     for index, backend in enumerate(backends):
         with run.stage(modality):
             track = measure_apart(
-                backend, run.clip, modality, partial(run.progress, modality), run.stopped
+                backend, run.clip, modality, partial(run.progress, modality), run.stopped, sound
             )
         if run.store is not None:
             run.store.put_track(run.clip.id, modality, f"{key}-{index}", track, run.origin)

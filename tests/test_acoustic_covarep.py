@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +16,10 @@ import soxr
 from scipy.io import wavfile
 
 from extractors.acoustic_covarep import NAMES, Covarep
+from extractors.mapped_sound import map_samples
 from extractors.types import Audio
 from pipeline.clip import open_clip
+from pipeline.media import decode_sound
 from tests.conftest import ROOT
 from tests.covarep_signals import RATE, phrase
 
@@ -225,11 +228,15 @@ def test_block_is_not_part_of_what_is_computed():
 def test_the_child_that_measures_it_starts_light(tmp_path):
     """Neither other trackers' libraries nor pandas (which Arrow would load) cost its start."""
     wavfile.write(tmp_path / "a.wav", RATE, np.float32(LARGE[:RATE]))
+    clip = open_clip(tmp_path / "a.wav")
+    decoded = decode_sound(clip, tmp_path / "sound.f32")
     request = {
         "backend": ["extractors.acoustic_covarep", "Covarep"],
         "settings": {},
-        "clip": asdict(open_clip(tmp_path / "a.wav")),
+        "clip": asdict(clip),
         "modality": "acoustic",
+        "sound": str(decoded.path),
+        "notes": asdict(decoded.notes),
         "out": str(tmp_path / "track.parquet"),
     }
     code = (
@@ -256,3 +263,24 @@ def test_memory_grows_with_the_result_alone():
     track = Covarep(block=5.0)(long)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown < 4 * track.values.nbytes / 2**20 + 10
+
+
+def test_mapped_sound_measures_as_sound_in_memory_and_is_forgotten(tmp_path):
+    """Block by block, pages of the file that were read go back."""
+    samples = np.resize(np.float32(LARGE), 20 * RATE)
+    samples.tofile(tmp_path / "sound.f32")
+    mapped = map_samples(tmp_path / "sound.f32")
+    track = Covarep(block=5.0)(Audio(mapped, RATE))
+    assert _resident(tmp_path / "sound.f32") < samples.nbytes / 4
+    np.testing.assert_array_equal(track.values, Covarep(block=5.0)(sound(samples)).values)
+    assert mapped.sum() == pytest.approx(samples.sum(), abs=0.1)
+    assert _resident(tmp_path / "sound.f32") >= samples.nbytes
+
+
+def _resident(path):
+    """Bytes of a mapped file that this process holds."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    if any(line.endswith(str(path)) for line in lines):
+        found = next(line for line in lines if line.startswith("Rss:"))
+        return int(found.split()[1]) * 1024
+    return 0

@@ -21,7 +21,7 @@ from extractors.types import Audio
 from pipeline import media
 from pipeline.clip import open_clip
 from pipeline.errors import MediaError
-from pipeline.media import MediaNotes, read_audio, read_frames
+from pipeline.media import MediaNotes, decode_sound, read_audio, read_frames
 from tests.conftest import ROOT, shared
 from tests.media_maker import CLICK, make_clip
 
@@ -145,6 +145,17 @@ def test_sound_before_a_hole_is_kept_to_its_last_sample(tmp_path):
     audio = read_audio(_write_stretches(tmp_path / "a.mkv", 44100, [0.0, 1.0], 0.5))
     middles = audio.samples[[7900, 7990, 8010, 8100, 15900, 16100]]
     np.testing.assert_allclose(middles, [1 / 8, 1 / 8, 0, 0, 0, 2 / 8], atol=0.04)
+
+
+def test_sound_kept_in_a_file_is_the_sound_kept_in_memory(tmp_path):
+    clip = _write_stretches(tmp_path / "a.mkv", 44100, [0.0, 1.0, 7.0], 0.5)
+    decoded = decode_sound(clip, tmp_path / "sound.f32")
+    notes = MediaNotes()
+    np.testing.assert_array_equal(decoded.audio.samples, read_audio(clip, notes=notes).samples)
+    assert decoded.notes == notes
+    assert notes.audio_gaps == 2
+    kept = np.fromfile(tmp_path / "sound.f32", np.float32)
+    np.testing.assert_array_equal(decoded.audio.samples, kept)
 
 
 def test_sound_whose_time_is_taken_is_cut(tmp_path):

@@ -6,7 +6,9 @@ import av
 import numpy as np
 import pytest
 
-from extractors.speech_whisperx import WhisperX, _pad_chunks
+from extractors import speech_whisperx
+from extractors.resampling import resample
+from extractors.speech_whisperx import WhisperX, _cut_parts, _pad_chunks
 from extractors.types import Audio, Transcript
 from extractors.weights import WeightsMissing
 from tests.conftest import shared
@@ -37,6 +39,31 @@ def test_no_chunks_stay_none():
 def test_a_chunk_at_the_beginning_is_not_padded_before_it():
     padded = _pad_chunks(lambda segments, size: [{"start": 0.1, "end": 1.0}], 0.2)(None, 30.0)
     assert padded[0]["start"] == 0.0
+
+
+def test_long_sound_is_cut_into_parts_where_it_is_quiet(monkeypatch):
+    """Noise for a minute, silent for 0.4 s around 8.5, 17.7, 26.6 ... s."""
+    monkeypatch.setattr(speech_whisperx, "PART", 10.0)
+    noise = np.random.default_rng(0).uniform(-0.1, 0.1, 60 * RATE).astype(np.float32)
+    pauses = [8.5, 17.7, 26.6, 35.8, 44.9, 54.1]
+    for pause in pauses:
+        noise[int((pause - 0.2) * RATE) : int((pause + 0.2) * RATE)] = 0
+    parts = list(_cut_parts(Audio(noise, RATE)))
+    bounds = [first for first, _ in parts]
+    assert [last for _, last in parts] == [*bounds[1:], len(noise)]
+    np.testing.assert_allclose(np.array(bounds) / RATE, [0.0, *pauses], atol=0.11)
+
+
+@pytest.mark.slow
+def test_the_times_of_a_later_part_are_those_of_the_recording(monkeypatch):
+    monkeypatch.setattr(speech_whisperx, "PART", 8.0)
+    sentence = resample(speak(SENTENCE)[0], RATE)
+    pause = np.zeros(9 * RATE, np.float32)
+    said = WhisperX()(Audio(np.concatenate([sentence, pause, sentence]), RATE))
+    first, second = said.segments
+    assert all("quick" in part.text and "lazy" in part.text for part in said.segments)
+    assert second.start - first.start == pytest.approx(len(sentence) / RATE + 9, abs=0.5)
+    assert second.end - first.end == pytest.approx(len(sentence) / RATE + 9, abs=0.5)
 
 
 def test_what_does_not_change_the_text_does_not_change_the_recipe():

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from extractors.acoustic_covarep import NAMES
 from extractors.acoustic_covarep import track as whole
 from extractors.acoustic_covarep.creak_network import Network
-from extractors.resampling import resampled_length, resampled_slice
+from extractors.mapped_sound import forget_pages
+from extractors.resampling import resample
 from extractors.types import Audio, FeatureTrack
 
 
@@ -16,7 +17,7 @@ def measure(
     audio: Audio, *, rd: str, seed: int, block: float, creak: Network | None = None
 ) -> FeatureTrack:
     """What ``Covarep(rd, seed, block)`` does; ``creak`` is the network of the creak detector."""
-    samples = at_16_khz(audio)
+    samples = resample(audio, whole.RATE)
     n = len(samples)
     length = max(1, round(block * 100)) * whole.HOP
     recording = whole.Recording(samples, length)
@@ -65,23 +66,16 @@ def measure(
     return FeatureTrack(values, seconds, NAMES, sounding_rows(samples, count), notes)
 
 
-def at_16_khz(audio: Audio) -> NDArray[np.float32]:
-    """The whole recording at 16 kHz, resampled a minute at a time."""
-    if audio.rate == whole.RATE:
-        return audio.samples
-    samples = np.empty(resampled_length(audio, whole.RATE), np.float32)
-    for first, last in whole.blocks_of(len(samples), 60 * whole.RATE):
-        samples[first:last] = resampled_slice(audio, whole.RATE, first, last)
-    return samples
-
-
 def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
     """Rows [T] with any sound above -100 dB in their 10 ms."""
-    if not count:
-        return np.zeros(0, bool)
-    starts = np.arange(count) * whole.HOP
-    high, low = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
-    return np.maximum(high, -low) > whole.SILENCE
+    sounding = np.zeros(count, bool)
+    for first, last in whole.blocks_of(count, whole.BATCH):
+        end = None if last == count else last * whole.HOP  # the last row hears to the end
+        sound = np.abs(samples[first * whole.HOP : end])
+        loudest = np.maximum.reduceat(sound, np.arange(last - first) * whole.HOP)
+        sounding[first:last] = loudest > whole.SILENCE
+        forget_pages(samples)
+    return sounding
 
 
 def filled_columns(n: int, instants: int, frames: int, *, creak: bool) -> str:

@@ -19,6 +19,7 @@ from extractors.acoustic_covarep.phase import fit_rd, wrap
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, lp_residual
 from extractors.acoustic_covarep.sinusoids import frame_spectra
 from extractors.acoustic_covarep.spectrum import maxima_dispersion, needed_span, peak_slope
+from extractors.mapped_sound import forget_pages
 
 RATE = 16000  # samples a second; all orders and bands below are meant for it
 HOP = 160  # samples between rows
@@ -27,6 +28,7 @@ LP_HOP = 80  # samples; residual frames start at its multiples
 LP_MARGIN = 480  # samples that a residual frame reaches, in whole hops
 FILTER_MARGIN = 3 * RATE  # samples in which the high-pass filters forget to 1e-15
 ORDER = RATE // 1000 + 2  # of the LP residual that closures are searched in
+BATCH = 4096  # frames looked at together
 SILENCE = 1e-5  # of full scale, -100 dB: below the last bit of 16-bit sound
 ENVELOPE_STEP = 4  # bins of the harmonic analysis to one of the envelope: 1024 points suffice
 
@@ -72,7 +74,10 @@ class Recording:
         return lp_residual(x, order, RATE)[first - start : last - start]
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        return blocks_of(len(self.samples), self.block)
+        """Half-open stretches that cover the file; what was read of one is then forgotten."""
+        for block in blocks_of(len(self.samples), self.block):
+            yield block
+            forget_pages(self.samples)
 
 
 @dataclass(frozen=True)
@@ -263,9 +268,14 @@ def measure_frames(
     # Digital silence has no harmonics: it is bridged by the frames around it, like any gap.
     sounding = np.zeros(len(inside), bool)
     half = sinusoids.window_halves(f0[inside], RATE)
-    for i, (centre, reach) in enumerate(zip(centres.tolist(), half.tolist(), strict=True)):
-        window = recording.samples[centre - reach : centre + reach + 1]
-        sounding[i] = max(window.max(), -window.min()) > SILENCE
+    for first, last in blocks_of(len(inside), BATCH):
+        batch = slice(first, last)
+        windows = zip(centres[batch].tolist(), half[batch].tolist(), strict=True)
+        sounding[batch] = [
+            np.abs(recording.samples[centre - reach : centre + reach + 1]).max() > SILENCE
+            for centre, reach in windows
+        ]
+        forget_pages(recording.samples)
     inside, centres, spread = inside[sounding], centres[sounding], spread[sounding]
     f0, times = f0[inside], track.times[inside]
     count = len(inside)
@@ -292,6 +302,7 @@ def measure_frames(
         core = slice(first - begin, last - begin)
         mean[first:last] = distortion.mean_distortion(cosine, sine)[core]
         deviation[first:last] = distortion.deviation_of_distortion(cosine, sine, RATE)[core]
+        forget_pages(recording.samples)
     return Frames(times, spread, shape, cepstrum, mean, deviation)
 
 
