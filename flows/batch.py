@@ -25,6 +25,7 @@ from pipeline.pace import Pace
 from pipeline.process import Progress, ignore_progress, make_key, process_clip
 from pipeline.store import Store
 from pipeline.transcripts import find_transcript, read_transcript
+from pipeline.whole import sweep_folder
 
 FILES = "files.json"  # in the store: what is known of the files, so that it is found out once
 # A clip may take so long before it counts as hanging: far more than a busy machine needs.
@@ -146,6 +147,8 @@ def run_batch(
     store = Store(asked.store)
     index = FileIndex(store.folder / FILES)
     own = store.folder if isinstance(store.folder, Path) else None
+    if own is not None:
+        sweep_folder(own)
     paths, others = find_media(places, index, without=own)
     if not paths:
         raise ValueError(

@@ -9,10 +9,12 @@ whoever does the work writes the same file.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from pipeline.records import write_json
 from pipeline.store import Store
+from pipeline.whole import sweep_folder
 
 
 def put_outcome(store: Store, clip_id: str, key: str, outcome: dict[str, Any]) -> None:
@@ -22,7 +24,10 @@ def put_outcome(store: Store, clip_id: str, key: str, outcome: dict[str, Any]) -
     ------
     OSError : it cannot be written.
     """
-    write_json(_find_file(store, clip_id, key), outcome)
+    file = _find_file(store, clip_id, key)
+    if isinstance(file, Path):
+        sweep_folder(file.parent)
+    write_json(file, outcome)
 
 
 def get_outcome(store: Store, clip_id: str, key: str) -> dict[str, Any] | None:

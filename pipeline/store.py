@@ -25,7 +25,6 @@ import json
 import logging
 import os
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +48,7 @@ from pipeline.tables import (
     words_to_table,
     write_table,
 )
-from pipeline.whole import open_place, write_whole
+from pipeline.whole import open_place, sweep_folder, write_whole
 
 if TYPE_CHECKING:
     from pipeline.whole import Place
@@ -57,7 +56,6 @@ if TYPE_CHECKING:
 FORMAT = "rmfn store"
 VERSION = 1
 MARK = "store.json"
-STALE = 3600.0  # s; a temporary file this old belongs to nobody: writing one takes a second
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -154,7 +152,7 @@ class Store:
         path = self.path(clip_id, stage, key)
         if isinstance(path, Path):
             path.parent.mkdir(exist_ok=True)
-            _sweep(path.parent)
+            sweep_folder(path.parent)
         known = {"clip_id": clip_id, "stage": stage, "key": key}
         write_table(path, table, {**(metadata or {}), **known})
 
@@ -258,13 +256,3 @@ def _make_folder(folder: Place) -> None:
         )
     said = json.dumps({"format": FORMAT, "version": VERSION}, indent=2) + "\n"
     write_whole(folder / MARK, lambda file: file.write(said.encode()))
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed runs left behind."""
-    for path in folder.glob(".*.tmp"):
-        try:
-            if time.time() - path.stat().st_mtime > STALE:
-                path.unlink()
-        except FileNotFoundError:
-            pass  # another process did it

@@ -6,12 +6,14 @@ of any file system that fsspec knows.
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from upath import UPath
 
     Place = Path | UPath
+
+# s; a temporary file as young as this may not be locked yet, one as old belongs to nobody, even
+# where files cannot be locked: writing one takes a second.
+FRESH, STALE = 1.0, 3600.0
 
 
 def open_place(place: str | os.PathLike[str] | UPath) -> Place:
@@ -65,6 +71,7 @@ def write_whole(path: Place, write: Callable[[Any], object]) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
+            _lock(file)  # as long as its writer lives
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -74,6 +81,25 @@ def write_whole(path: Place, write: Callable[[Any], object]) -> None:
         if isinstance(e, OSError):  # say which file was meant, not its temporary name
             raise OSError(e.errno, e.strerror or str(e), str(path)) from e
         raise
+
+
+def sweep_folder(folder: Path) -> None:
+    """Remove what killed processes left half-written in a folder; what is being written stays."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(FileNotFoundError):  # finished meanwhile, or another process was first
+            age = time.time() - path.stat().st_mtime
+            with open(path, "rb") as file:
+                if age > STALE or (age > FRESH and _lock(file)):
+                    path.unlink()
+
+
+def _lock(file: Any) -> bool:
+    """Lock an open file until it is closed; False if another has, or if there are no locks here."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
