@@ -48,7 +48,7 @@ from pipeline.tables import (
     words_to_table,
     write_table,
 )
-from pipeline.whole import open_place, sweep_folder, write_whole
+from pipeline.whole import open_place, open_whole, sweep_folder, write_whole
 
 if TYPE_CHECKING:
     from pipeline.whole import Place
@@ -224,12 +224,17 @@ def open_store(folder: str | os.PathLike[str] | Place) -> Store:
 
 def _open_folder(folder: Place) -> None:
     try:
-        said = (folder / MARK).read_bytes()
+        with open_whole(folder / MARK) as file:
+            said = file.read()
     except NotADirectoryError:
         raise DatasetError(f"{folder}: a file; expected a folder for the store") from None
     except FileNotFoundError:
         _make_folder(folder)
         return
+    except OSError:
+        raise
+    except Exception as e:  # each service has errors of its own: no credentials, no connection
+        raise DatasetError(f"{folder}: cannot be reached ({e})") from e
     try:
         read = json.loads(said)
         form, number = read["format"], read["version"]

@@ -6,9 +6,11 @@ in the table's metadata.
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from numpy.typing import NDArray
 
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.sequence import AlignedSequence
-from pipeline.whole import write_whole
+from pipeline.whole import open_whole, write_whole
 
 if TYPE_CHECKING:
     from pipeline.whole import Place
@@ -54,7 +56,7 @@ def write_table(path: Place, table: pa.Table, metadata: Mapping[str, str]) -> No
 def read_table(path: Place) -> pa.Table:
     """Read what `write_table` wrote; the pages' checksums are compared."""
     with (
-        path.open("rb") as file,
+        open_whole(path) as file,
         pq.ParquetFile(file, page_checksum_verification=True) as parquet,
     ):
         groups = map(parquet.read_row_group, range(parquet.num_row_groups))
@@ -63,8 +65,14 @@ def read_table(path: Place) -> pa.Table:
 
 def read_metadata(path: Place) -> dict[str, str]:
     """The metadata of a table's file; its rows are not read."""
-    with path.open("rb") as file:
-        found = pq.read_schema(file).metadata or {}
+    try:
+        with path.open("rb") as file:
+            found = pq.read_schema(file).metadata or {}
+    except OSError as e:
+        if isinstance(path, Path) or e.errno != errno.EBUSY:
+            raise
+        with open_whole(path) as file:  # it was replaced between two requests
+            found = pq.read_schema(file).metadata or {}
     return {name.decode(): text.decode() for name, text in found.items() if name != b"ARROW:schema"}
 
 

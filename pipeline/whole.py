@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pipeline.errors import DatasetError
 
@@ -51,6 +51,19 @@ def open_place(place: str | os.PathLike[str] | UPath) -> Place:
     except (ImportError, ValueError) as e:
         raise DatasetError(f"{text}: no way to get there ({e})") from e
     return found
+
+
+def open_whole(path: Place) -> IO[bytes]:
+    """Open to read; what replaces the file meanwhile makes no difference to the reader.
+
+    Raises
+    ------
+    FileNotFoundError
+    """
+    if isinstance(path, Path):
+        return path.open("rb")
+    # In one request: between two, an object store may get another file of that name.
+    return io.BytesIO(path.fs.cat_file(path.path))
 
 
 def write_whole(path: Place, write: Callable[[Any], object]) -> None:

@@ -4,7 +4,10 @@ import errno
 import json
 import multiprocessing
 import os
+import threading
 import time
+import uuid
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +16,8 @@ import pytest
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
-from pipeline.store import Store, read_track, write_track
+from pipeline.store import Store, open_store, read_track, write_track
+from pipeline.whole import open_place
 
 CLIP = "0123456789abcdef"
 WORDS = (
@@ -275,3 +279,165 @@ def test_two_processes_share_a_store(tmp_path):
     assert len(store.clips()) == 8 + 1
     assert all(store.get_words(f"{i:016x}", "k") == WORDS for i in range(8))
     assert not list(store.folder.rglob("*.tmp"))
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    """A bucket of a server that speaks S3, on this machine; gone at the end."""
+    moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "nobody")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        patch.setenv("NO_PROXY", "127.0.0.1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield "s3://bucket"
+        s3fs.S3FileSystem.clear_instance_cache()
+        server.stop()
+
+
+@pytest.fixture(params=["memory", "s3"])
+def away(request) -> str:
+    """Where no store is yet, on a file system that is not this machine's."""
+    root = "memory://tests" if request.param == "memory" else request.getfixturevalue("bucket")
+    return f"{root}/{uuid.uuid4().hex}/features"
+
+
+def test_elsewhere_the_same_files_lie_as_here(away, store):
+    there, track = Store(away), make_track()
+    assert there.clips() == []
+    for each in (store, there):
+        each.put_words(CLIP, "k", WORDS, {"clip": "talk.mp4"})
+        each.put_track(CLIP, "visual", "k", track)
+    assert there.clips() == [CLIP]
+    assert there.stages(CLIP) == store.stages(CLIP) == ["track.visual-k", "words-k"]
+    for stage in ("words", "track.visual"):
+        assert there.has(CLIP, stage, "k")
+        assert not there.has(CLIP, stage, "z")
+        assert (
+            there.path(CLIP, stage, "k").read_bytes() == store.path(CLIP, stage, "k").read_bytes()
+        )
+    assert Store(away).get_words(CLIP, "k") == WORDS
+    assert_same_track(Store(away).get_track(CLIP, "visual", "k"), track)
+    assert there.get_words(CLIP, "other") is None
+    assert there.read_notes(CLIP, "words", "k")["clip"] == "talk.mp4"
+    assert there.read_notes(CLIP, "words", "other") == {}
+    assert not [name for name in there.folder.fs.find(there.folder.path) if "tmp" in name]
+
+
+def test_elsewhere_what_others_write_is_seen_at_once(away):
+    first, second = Store(away), Store(away)
+    assert first.clips() == second.clips() == []
+    second.put_words(CLIP, "k", WORDS)
+    assert (first.clips(), first.stages(CLIP)) == ([CLIP], ["words-k"])
+    second.put_words("f" * 16, "k", WORDS)
+    assert first.clips() == [CLIP, "f" * 16]
+
+
+def test_elsewhere_a_write_that_fails_leaves_what_was_there(away, monkeypatch):
+    there = Store(away)
+    there.put_words(CLIP, "k", WORDS)
+
+    def break_off(table, file, **options):
+        file.write(b"PAR1 half a file")
+        raise OSError(errno.EIO, "the cable was pulled")
+
+    monkeypatch.setattr(pq, "write_table", break_off)
+    for key in ("k", "new"):
+        with pytest.raises(OSError, match="the cable was pulled"):
+            there.put_words(CLIP, key, WORDS[:1])
+    assert there.stages(CLIP) == ["words-k"]
+    assert there.get_words(CLIP, "k") == WORDS
+
+
+def test_elsewhere_nobody_reads_half_a_file(away, caplog):
+    """A reader finds one whole file or the other, never a piece of one, never none."""
+    tracks = (make_track(300, 30), make_track(301, 30))
+    Store(away).put_track(CLIP, "visual", "k", tracks[0])
+    over = threading.Event()
+
+    def write() -> None:
+        writer = Store(away)
+        for n in range(30):
+            writer.put_track(CLIP, "visual", "k", tracks[n % 2])
+        over.set()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    seen = 0
+    while not over.is_set() or not seen:
+        found = Store(away).get_track(CLIP, "visual", "k")
+        assert found is not None, caplog.text
+        assert_same_track(found, tracks[len(found.times) - 300])
+        assert Store(away).read_notes(CLIP, "track.visual", "k")["clip_id"] == CLIP
+        seen += 1
+    thread.join(timeout=60)
+    assert "damaged" not in caplog.text
+
+
+def test_elsewhere_foreign_folders_are_refused(away):
+    place = open_place(away)
+    place.fs.pipe_file((place / "holiday.jpg").path, b"sea")
+    with pytest.raises(DatasetError, match=rf"{away}: not a store; .* found 'holiday.jpg'"):
+        Store(away)
+    with pytest.raises(DatasetError, match=rf"{away}: not a store; expected a folder that rmfn"):
+        open_store(away)
+    place.fs.pipe_file((place / "store.json").path, b'{"format": "rmfn store", "version": 99}')
+    with pytest.raises(DatasetError, match=r"a store of version 99; .* up to version 1"):
+        open_store(away)
+
+
+def test_two_processes_share_a_store_elsewhere(bucket):
+    away = f"{bucket}/{uuid.uuid4().hex}"
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_write_many, args=(away, n)) for n in (0, 1)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(timeout=120)
+        assert writer.exitcode == 0
+    store = Store(away)
+    assert store.clips() == sorted([*(f"{i:016x}" for i in range(8)), CLIP])
+    assert all(store.get_words(f"{i:016x}", "k") == WORDS for i in range(8))
+    track = store.get_track(CLIP, "visual", "k")
+    assert_same_track(track, make_track(len(track.times), 5))
+
+
+def test_a_file_url_is_a_folder_of_this_machine(tmp_path):
+    store = Store(f"file://{tmp_path}/s")
+    assert store.folder == Path(tmp_path / "s")
+    store.put_words(CLIP, "k", WORDS)
+    assert open_store(tmp_path / "s").get_words(CLIP, "k") == WORDS
+
+
+@pytest.mark.parametrize(
+    ("place", "match"),
+    [
+        ("gs://bucket/x", r"gs://bucket/x: no way to get there \(.*install gcsfs"),
+        ("gopher://x/y", r"gopher://x/y: no way to get there \(.*'gopher'"),
+    ],
+)
+def test_a_place_that_nothing_here_leads_to_names_what_is_missing(monkeypatch, place, match):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "gcsfs", None)  # as if it were not installed
+    with pytest.raises(DatasetError, match=match):
+        Store(place)
+
+
+def test_a_service_that_does_not_answer_is_told_in_one_line(monkeypatch):
+    place = open_place(f"memory://{uuid.uuid4().hex}")
+
+    def refuse(*args, **kwargs):
+        raise RuntimeError("no route to host")
+
+    monkeypatch.setattr(type(place.fs), "cat_file", refuse)
+    monkeypatch.setattr(type(place.fs), "open", refuse)
+    with pytest.raises(DatasetError, match=r"memory://.*: cannot be reached \(no route to host\)"):
+        Store(place)
