@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rmfn.compare import Told
     from rmfn.dataset import Dataset
     from rmfn.train_dataset import Plan
+    from rmfn.tune import Trial
 
 SHOWN = 10  # trials in the table
 
@@ -26,7 +27,8 @@ dropout, learning rate, ...), by Optuna. Only the validation error is looked at:
 split test are dropped before anything sees them. Where the data have the splits train and valid,
 each setting is trained on the one and scored on the other; else by cross-validation.
 
-A search that was interrupted goes on with the same command; --trials counts all of them.
+The plan as given (--plan, or the usual settings) is measured first: what is drawn has to be better
+than that. A search that was interrupted goes on with the same command; --trials counts all.
 
 examples:
   rmfn tune --data data/mosi --out runs/tuned --trials 50
@@ -181,28 +183,39 @@ def _tune(options: argparse.Namespace) -> int:
     dataset, plan = _read_question(options)
     if options.seeds is None and not options.plan:
         plan = replace(plan, seeds=(0,))  # a search needs breadth more than certainty
+    done = 0
     with show_bar("trials", options.trials) as tell:
+
+        def told(trial: Trial) -> None:
+            nonlocal done
+            done = trial.number
+            name = f"trial {done}" if done else "as given"
+            tell(done, f"{name}: {_show_error(trial)}")
+
         found = tune(
             dataset,
             options.out,
             options.trials,
             plan,
             options.timeout,
-            lambda trial: tell(trial.number, f"trial {trial.number}: {_show_error(trial)}"),
+            told,
+            lambda now: tell(done, now.describe()),
         )
     record = {**asdict(found), "file": str(Path(options.out) / PLAN)}
     if wrote_json(options.json, record):
         return 0
     rows = [
         {
-            "trial": trial.number,
+            "trial": trial.number or "-",
             "error": trial.error,
             "seconds": f"{trial.seconds:.1f}",
-            "settings": trial.failed or _list(trial.settings),
+            "settings": trial.failed or _list(trial.settings) or "as given",
         }
-        for trial in found.trials[:SHOWN]
+        for trial in (*found.trials[:SHOWN], found.given)
     ]
     show_rows(f"the best of {len(found.trials)} settings, by {found.how}", rows)
+    if not found.best.number:
+        results.print("None was better than the plan as given, which is what is written.")
     results.print(f"written: {record['file']}")
     results.print("The least error of many is too low: measure it anew, with rmfn train --plan.")
     return 0
@@ -327,7 +340,7 @@ def _read_plan(options: argparse.Namespace) -> Plan:
     return replace(plan, **said)
 
 
-def _show_error(trial: Any) -> str:
+def _show_error(trial: Trial) -> str:
     return "failed" if trial.error is None else f"validation error {trial.error:.3f}"
 
 

@@ -9,6 +9,8 @@ sees them, so that no choice made here can depend on them.
         trials.journal   every trial, as Optuna keeps it: a rerun goes on where a killed one stopped
         search.json      on which data, from which plan
         plan.json        the best settings, for `rmfn train --plan`
+
+The plan as given is measured first: what is drawn has to be better than that.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DatasetError
@@ -32,7 +35,7 @@ if TYPE_CHECKING:
     import optuna
 
 JOURNAL, SEARCH, PLAN = "trials.journal", "search.json", "plan.json"
-STUDY = "rmfn"
+STUDY, GIVEN = "rmfn", "given"
 FOLDS = 3
 
 # Ranges of the public searches for MFN (its test_mosi.py), whose LSTMs RMFN shares.
@@ -79,7 +82,7 @@ class Trial:
 
     Attributes
     ----------
-    number : from 1.
+    number : from 1, of those that came to an end; 0 is the plan as given.
     error : of the validation (``measure_error``); None if the training failed.
     settings : {name: value} as drawn (``draw_settings``).
     seconds : wall time.
@@ -101,12 +104,14 @@ class Tuned:
     ----------
     plan : the best settings, as one would train with them.
     best : the trial that they are of.
-    trials : all, the best first.
+    given : what the plan reaches as it was given.
+    trials : all that were drawn, the best first.
     how : on what the error was measured.
     """
 
     plan: Plan
     best: Trial
+    given: Trial
     trials: tuple[Trial, ...]
     how: str
 
@@ -128,10 +133,10 @@ def tune(
         ``plan.folds`` every setting is trained on the one and scored on the other; otherwise by
         cross-validation over what is left.
     out : the search's folder; if there was one before, with the same data and plan, it goes on.
-    trials : how many settings there shall be in all, those of earlier runs counted.
+    trials : how many settings shall be drawn in all, those of earlier runs counted.
     plan : what is not searched for: model, targets, modalities, seeds, epochs, folds.
     timeout : seconds after which no new trial is begun.
-    on_trial : called after each.
+    on_trial : called after each, the plan as given first.
 
     Raises
     ------
@@ -148,10 +153,13 @@ def tune(
     _begin(folder, seen, plan, folds)
     study = _open_study(folder)
 
+    def measure(plan: Plan) -> float:
+        return measure_error(_validate(seen, plan, folds, on_progress), targets)
+
     def objective(trial: optuna.Trial) -> float:
         drawn = apply_settings(plan, draw_settings(trial, plan, seen))
         try:
-            return measure_error(_validate(seen, drawn, folds, on_progress), targets)
+            return measure(drawn)
         except DatasetError:
             raise
         except ValueError as e:
@@ -159,29 +167,39 @@ def tune(
             trial.set_user_attr("failed", str(e))
             raise optuna.TrialPruned(str(e)) from e
 
-    def told(_: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+    def told(*_: Any) -> None:
         # After every trial, so that a killed search leaves what it found.
         _save_best(study, plan, folder)
         if on_trial is not None:
-            on_trial(_describe(trial))
+            on_trial([_describe_given(study), *_list_finished(study)][-1])
 
+    if GIVEN not in study.user_attrs:
+        began, error, failed = perf_counter(), None, ""
+        try:
+            error = measure(plan)
+        except DatasetError:
+            raise
+        except ValueError as e:
+            failed = str(e)
+        seconds = perf_counter() - began
+        study.set_user_attr(GIVEN, {"error": error, "seconds": seconds, "failed": failed})
+        told()
     left = trials - len(_list_finished(study))
     if left > 0:
         study.optimize(objective, n_trials=left, timeout=timeout, callbacks=[told])
+    best, found = _save_best(study, plan, folder)
+    if best.error is None:
+        raise DatasetError(f"{folder}: no trial has succeeded: {best.failed}")
     done = sorted(
-        map(_describe, _list_finished(study)),
-        key=lambda trial: math.inf if trial.error is None else trial.error,
+        _list_finished(study), key=lambda trial: math.inf if trial.error is None else trial.error
     )
-    if not done or done[0].error is None:
-        reason = f": {done[0].failed}" if done else ""
-        raise DatasetError(f"{folder}: no trial has succeeded{reason}")
     how = (
         f"{folds}-fold cross-validation, {len(seen)} segments"
         if folds
         else f"trained on train, scored on valid, {len(seen.of_split('valid'))} segments"
     )
-    best = _save_best(study, plan, folder)
-    return Tuned(best, done[0], tuple(done), f"{how}, seeds {' '.join(map(str, plan.seeds))}")
+    how = f"{how}, seeds {' '.join(map(str, plan.seeds))}"
+    return Tuned(found, best, _describe_given(study), tuple(done), how)
 
 
 def drop_test(dataset: Dataset) -> Dataset:
@@ -271,29 +289,32 @@ def _open_study(folder: Path) -> optuna.Study:
     return study
 
 
-def _list_finished(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def _list_finished(study: optuna.Study) -> list[Trial]:
     """Those that ran to their end; what a kill left is not counted."""
     from optuna.trial import TrialState
 
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    ended = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
+    return [
+        Trial(
+            number,
+            trial.value,
+            dict(trial.params),
+            trial.duration.total_seconds() if trial.duration else 0.0,
+            trial.user_attrs.get("failed", ""),
+        )
+        for number, trial in enumerate(ended, 1)
+    ]
 
 
-def _save_best(study: optuna.Study, plan: Plan, folder: Path) -> Plan:
-    done = [trial for trial in _list_finished(study) if trial.value is not None]
-    if not done:
-        return plan
-    best = min(done, key=lambda trial: trial.value or 0.0)
-    found = apply_settings(plan, best.params)
+def _describe_given(study: optuna.Study) -> Trial:
+    return Trial(0, settings={}, **study.user_attrs[GIVEN])
+
+
+def _save_best(study: optuna.Study, plan: Plan, folder: Path) -> tuple[Trial, Plan]:
+    """Write down the plan with the best settings, which may be as it was given."""
+    tried = [_describe_given(study), *_list_finished(study)]
+    errors = [math.inf if trial.error is None else trial.error for trial in tried]
+    best = tried[errors.index(min(errors))]
+    found = apply_settings(plan, best.settings) if best.number else plan
     save_plan(found, folder / PLAN)
-    return found
-
-
-def _describe(trial: optuna.trial.FrozenTrial) -> Trial:
-    seconds = trial.duration.total_seconds() if trial.duration else 0.0
-    return Trial(
-        trial.number + 1,
-        trial.value,
-        dict(trial.params),
-        seconds,
-        trial.user_attrs.get("failed", ""),
-    )
+    return best, found

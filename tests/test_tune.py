@@ -90,15 +90,14 @@ def test_a_search_that_was_killed_goes_on(tmp_path, monkeypatch):
 
     with pytest.raises(KeyboardInterrupt):
         tune(dataset, tmp_path / "run", 4, FAST, on_trial=interrupt)
-    assert load_plan(tmp_path / "run" / PLAN_FILE).hidden  # what was found is there
+    assert load_plan(tmp_path / "run" / PLAN_FILE).targets  # what was found is there
     found = tune(dataset, tmp_path / "run", 4, FAST, on_trial=told.append)
     assert len(found.trials) == 4
-    assert len(told) == 4
-    assert [trial.number for trial in told] == [1, 2, 3, 4]
+    assert [trial.number for trial in told] == [0, 1, 2, 3, 4]  # 0 is the plan as given, once
     drawn = [tuple(trial.settings.items()) for trial in found.trials]
     assert len(set(drawn)) == 4, "it drew what it had drawn before"
     assert len(tune(dataset, tmp_path / "run", 3, FAST, on_trial=told.append).trials) == 4
-    assert len(told) == 4
+    assert len(told) == 5
 
 
 def test_a_kill_within_a_trial_does_not_count(tmp_path, monkeypatch):
@@ -108,16 +107,31 @@ def test_a_kill_within_a_trial_does_not_count(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
+    tune(dataset, tmp_path / "run", 1, FAST)
     monkeypatch.setattr(rmfn.tune, "_validate", killed)
     with pytest.raises(KeyboardInterrupt):
-        tune(dataset, tmp_path / "run", 1, FAST)
+        tune(dataset, tmp_path / "run", 3, FAST)
     monkeypatch.setattr(rmfn.tune, "_validate", whole)
-    assert len(tune(dataset, tmp_path / "run", 1, FAST).trials) == 1
+    found = tune(dataset, tmp_path / "run", 3, FAST)
+    assert sorted(trial.number for trial in found.trials) == [1, 2, 3]
+
+
+def test_what_is_not_better_than_the_plan_as_given_is_not_taken(tmp_path, monkeypatch):
+    def pretend(dataset, plan, folds, on_progress):
+        return {"sentiment": {"mae": 1.0 if plan.model_settings == FAST.model_settings else 2.0}}
+
+    monkeypatch.setattr(rmfn.tune, "_validate", pretend)
+    found = tune(make_planted(), tmp_path / "run", 3, FAST)
+    assert (found.best.number, found.best.error, found.best.settings) == (0, 1.0, {})
+    assert found.best == found.given
+    assert [trial.error for trial in found.trials] == [2.0] * 3
+    assert found.plan == load_plan(tmp_path / "run" / PLAN_FILE)
+    assert found.plan == replace(FAST, targets=found.plan.targets)
 
 
 def test_the_best_is_the_least_error_and_its_plan_is_written(tmp_path, monkeypatch):
     def pretend(dataset, plan, folds, on_progress):
-        return {"sentiment": {"mae": plan.settings.lr + plan.model_settings["dropout"]}}
+        return {"sentiment": {"mae": plan.settings.lr + plan.model_settings.get("dropout", 9)}}
 
     monkeypatch.setattr(rmfn.tune, "_validate", pretend)
     found = tune(make_planted(), tmp_path / "run", 12, FAST)
@@ -135,7 +149,7 @@ def test_a_setting_that_explodes_is_an_answer(tmp_path, monkeypatch):
 
     def explode(dataset, plan, folds, on_progress):
         seen.append(plan)
-        if len(seen) == 1:
+        if len(seen) == 2:
             raise ValueError("the loss became nan in epoch 1")
         return {"sentiment": {"mae": 1.0}}
 
@@ -143,7 +157,9 @@ def test_a_setting_that_explodes_is_an_answer(tmp_path, monkeypatch):
     found = tune(make_planted(), tmp_path / "run", 2, FAST)
     assert [trial.error for trial in found.trials] == [1.0, None]
     assert found.trials[-1].failed == "the loss became nan in epoch 1"
-    monkeypatch.setattr(rmfn.tune, "_validate", lambda *_: seen.clear() or explode(*_))
+    monkeypatch.setattr(
+        rmfn.tune, "_validate", lambda *_: seen.__delitem__(slice(1, None)) or explode(*_)
+    )
     with pytest.raises(DatasetError, match="no trial has succeeded: the loss became nan"):
         tune(make_planted(), tmp_path / "none", 2, FAST)
 
