@@ -20,11 +20,12 @@ from pipeline.clip import identify_file
 from pipeline.errors import ClipError
 from pipeline.folder import FileIndex, find_media
 from pipeline.isolation import Done, run_isolated
-from pipeline.outcomes import get_outcome, put_outcome
+from pipeline.outcomes import describe_failure, describe_success, get_outcome, put_outcome
 from pipeline.pace import Pace
 from pipeline.process import Progress, ignore_progress, make_key, process_clip
+from pipeline.scratch import share_scratch
 from pipeline.store import Store
-from pipeline.transcripts import find_transcript, read_transcript
+from pipeline.transcripts import find_transcript, read_beside
 from pipeline.whole import sweep_folder
 
 FILES = "files.json"  # in the store: what is known of the files, so that it is found out once
@@ -90,11 +91,11 @@ def put_through(path: str, progress: Progress = ignore_progress, *, asked: Asked
     """
     store, key = Store(asked.store), None
     try:
-        said = _read_beside(path)
+        said = read_beside(path)
         key = _name_outcome(asked, said)
         outcome = _do(path, said, asked, store, progress)
     except ClipError as error:
-        outcome = _fail(path, error.stage, str(error), _identify(path))
+        outcome = describe_failure(path, error.stage, str(error), _identify(path))
     if key is not None and outcome["id"] is not None:
         put_outcome(store, outcome["id"], key, outcome)
     return outcome
@@ -161,14 +162,17 @@ def run_batch(
         batch.reuse()
         if left := len(batch.left):
             batch.pace.begin()
-            runner(
-                partial(put_through, asked=asked),
-                batch.draw(),
-                min(workers or choose_workers(), left),
-                batch.take,
-                batch.hear,
-                lambda path: limit or LIMIT_BASE + LIMIT_SHARE * (index.duration(Path(path)) or 0),
-            )
+            with share_scratch():
+                runner(
+                    partial(put_through, asked=asked),
+                    batch.draw(),
+                    min(workers or choose_workers(), left),
+                    batch.take,
+                    batch.hear,
+                    lambda path: (
+                        limit or LIMIT_BASE + LIMIT_SHARE * (index.duration(Path(path)) or 0)
+                    ),
+                )
     finally:
         index.save()
     return {
@@ -241,12 +245,12 @@ class _Batch:
         outcome = done.result
         if outcome is None:
             stage = ", ".join(name for name, share in stages.items() if share != 1.0) or "start"
-            outcome = _fail(path, stage, done.failed, _identify(path))
+            outcome = describe_failure(path, stage, done.failed, _identify(path))
             if outcome["id"] is not None:
                 put_outcome(
                     self.store,
                     outcome["id"],
-                    _name_outcome(self.asked, _read_beside(path)),
+                    _name_outcome(self.asked, read_beside(path)),
                     outcome,
                 )
         self._finish(path, outcome, done.seconds)
@@ -256,9 +260,9 @@ class _Batch:
         with the same bytes is at work."""
         started = time.perf_counter()
         try:
-            clip_id, said = self.index.identify(path), _read_beside(path)
+            clip_id, said = self.index.identify(path), read_beside(path)
         except ClipError as error:
-            self._finish(path, _fail(path, error.stage, str(error)), 0.0)
+            self._finish(path, describe_failure(path, error.stage, str(error)), 0.0)
             return True
         assert clip_id is not None
         key = _name_outcome(self.asked, said)
@@ -270,7 +274,11 @@ class _Batch:
                 self.twins.setdefault(first, []).append(path)
                 del self.left[path]
             return True
-        outcome = _recall(self.store, clip_id, key, self.asked, said)
+        outcome = get_outcome(self.store, clip_id, key)
+        if outcome is not None and outcome["status"] == "done":
+            rows = _name_rows(self.asked, said)
+            if not self.store.has(clip_id, "sequence", rows):  # somebody has removed them
+                outcome = None
         if outcome is None or (outcome["status"] == "failed" and self.retry_failed):
             return False
         status = "reused" if outcome["status"] == "done" else "failed"
@@ -310,7 +318,9 @@ def _do(
 ) -> Record:
     if asked.model is None:
         processed = process_clip(path, run.open_recipe(asked.recipe), said, store, progress)
-        return _succeed(processed.clip.id, processed.clip.duration, processed.quality.to_json())
+        return describe_success(
+            processed.clip.id, processed.clip.duration, processed.quality.to_json()
+        )
     beside = find_transcript(path)
     record = run.predict_clip(
         path,
@@ -324,41 +334,8 @@ def _do(
         {name: utterance[name] for name in ("start", "end", "text", "prediction")}
         for utterance in record["utterances"]
     ]
-    found = _succeed(record["clip"]["id"], record["clip"]["duration"], record["quality"])
+    found = describe_success(record["clip"]["id"], record["clip"]["duration"], record["quality"])
     return {**found, "utterances": utterances, "overall": record["overall"]}
-
-
-def _succeed(clip_id: str, duration: float, quality: dict[str, Any]) -> Record:
-    return {
-        "id": clip_id,
-        "status": "done",
-        "stage": None,
-        "reason": None,
-        "duration": duration,
-        "quality": quality,
-    }
-
-
-def _fail(path: str | Path, stage: str, reason: str, clip_id: str | None = None) -> Record:
-    """The clip may have another name next time, so its name is no part of the reason."""
-    return {
-        "id": clip_id,
-        "status": "failed",
-        "stage": stage,
-        "reason": reason.removeprefix(f"{path}: "),
-        "duration": None,
-        "quality": None,
-    }
-
-
-def _recall(
-    store: Store, clip_id: str, key: str, asked: Asked, said: Transcript | None
-) -> Record | None:
-    """What became of a clip before; None if its rows are no longer there."""
-    outcome = get_outcome(store, clip_id, key)
-    if outcome is not None and outcome["status"] == "done":
-        return outcome if store.has(clip_id, "sequence", _name_rows(asked, said)) else None
-    return outcome
 
 
 def _name_rows(asked: Asked, said: Transcript | None) -> str:
@@ -369,20 +346,6 @@ def _name_rows(asked: Asked, said: Transcript | None) -> str:
 def _name_outcome(asked: Asked, said: Transcript | None) -> str:
     rows = _name_rows(asked, said)
     return rows if asked.model is None else f"{rows}-{run.identify_model(Path(asked.model))}"
-
-
-def _read_beside(path: str | Path) -> Transcript | None:
-    """The transcript that lies beside a clip.
-
-    Raises
-    ------
-    ClipError : it cannot be read.
-    """
-    beside = find_transcript(path)
-    try:
-        return None if beside is None else read_transcript(beside)
-    except ValueError as e:
-        raise ClipError(str(e), str(path), "transcript") from e
 
 
 def _identify(path: str | Path) -> str | None:

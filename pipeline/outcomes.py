@@ -17,6 +17,27 @@ from pipeline.store import Store
 from pipeline.whole import sweep_folder
 
 
+def describe_success(clip_id: str, duration: float, quality: dict[str, Any]) -> dict[str, Any]:
+    """The outcome of a clip that went well."""
+    failed = {"stage": None, "reason": None}
+    return {"id": clip_id, "status": "done", **failed, "duration": duration, "quality": quality}
+
+
+def describe_failure(
+    path: str | Path, stage: str, reason: str, clip_id: str | None = None
+) -> dict[str, Any]:
+    """The outcome of a clip that failed. It may have another name next time, so that its name is no
+    part of the reason."""
+    return {
+        "id": clip_id,
+        "status": "failed",
+        "stage": stage,
+        "reason": reason.removeprefix(f"{path}: "),
+        "duration": None,
+        "quality": None,
+    }
+
+
 def put_outcome(store: Store, clip_id: str, key: str, outcome: dict[str, Any]) -> None:
     """Keep what became of a clip, whole or not at all.
 

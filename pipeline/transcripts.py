@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from extractors.types import Segment, Transcript
+from pipeline.errors import ClipError
 
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")
 # Words in a row belong to one segment until a pause as long as this (s).
@@ -54,6 +55,20 @@ def find_transcript(video: str | Path) -> Path | None:
             if path != video and path.is_file() and (suffix != ".json" or _is_transcript(path)):
                 return path
     return None
+
+
+def read_beside(video: str | Path) -> Transcript | None:
+    """What `find_transcript` finds, read.
+
+    Raises
+    ------
+    ClipError : it cannot be read.
+    """
+    path = find_transcript(video)
+    try:
+        return None if path is None else read_transcript(path)
+    except ValueError as e:
+        raise ClipError(str(e), str(video), "transcript") from e
 
 
 def _is_transcript(path: Path) -> bool:

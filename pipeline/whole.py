@@ -84,7 +84,7 @@ def write_whole(path: Place, write: Callable[[Any], object]) -> None:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     try:
         with open(temporary, "xb") as file:
-            _lock(file)  # as long as its writer lives
+            lock_file(file)  # as long as its writer lives
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -102,11 +102,11 @@ def sweep_folder(folder: Path) -> None:
         with suppress(FileNotFoundError):  # finished meanwhile, or another process was first
             age = time.time() - path.stat().st_mtime
             with open(path, "rb") as file:
-                if age > STALE or (age > FRESH and _lock(file)):
+                if age > STALE or (age > FRESH and lock_file(file)):
                     path.unlink()
 
 
-def _lock(file: Any) -> bool:
+def lock_file(file: Any) -> bool:
     """Lock an open file until it is closed; False if another has, or if there are no locks here."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
