@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, cast
@@ -186,7 +186,7 @@ def _serve(pipe: Connection, work: Work, with_news: bool) -> None:
     while True:
         done = try_task(work, pipe.recv(), *([tell] if with_news else []))
         with lock:
-            pipe.send(done if _can_be_sent(done.error) else Done(done.task, failed=done.failed))
+            pipe.send(done if _can_be_sent(done.error) else replace(done, error=None))
 
 
 def _can_be_sent(error: Exception | None) -> bool:
