@@ -21,6 +21,7 @@ from av.stream import Stream
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from extractors.loudness import measure_level
 from extractors.types import Audio, Frame
 from pipeline.clip import MAX_PIXELS, AudioStream, Clip, VideoStream, open_container
 from pipeline.errors import MediaError
@@ -53,6 +54,8 @@ class MediaNotes:
     audio_offset : s of silence put before the first sample of the track.
     audio_gaps, audio_gap_seconds : holes in the track, filled with silence.
     audio_overlap_seconds : sound whose time was already taken, cut.
+    audio_level : dB below full scale, of the loud parts.
+    audio_clipped : share of the samples that are at full scale.
     audio_errors, video_errors : packets or pictures that were broken and left out or concealed.
     audio_truncated, video_truncated : the stream ends before it should: the file is cut short.
     video_offset : s from the clip's start to the first picture.
@@ -68,6 +71,8 @@ class MediaNotes:
     audio_gaps: int = 0
     audio_gap_seconds: float = 0.0
     audio_overlap_seconds: float = 0.0
+    audio_level: float = 0.0
+    audio_clipped: float = 0.0
     audio_errors: int = 0
     audio_truncated: bool = False
     video_offset: float = 0.0
@@ -137,6 +142,7 @@ def read_audio(
             str(clip.path),
         )
     notes.audio_truncated = _cut_short(track, line.end / rate)
+    notes.audio_level, notes.audio_clipped = measure_level(line.samples, rate)
     return Audio(line.samples, rate)
 
 

@@ -240,24 +240,37 @@ def assemble(
     """Put words and tracks together: utterances, one row a word and modality, quality."""
     utterances = tuple(cut_utterances(words))
     key = run.key(*run.recipe.settings)
-    sequence = None if run.store is None else run.store.get_sequence(run.clip.id, key)
-    if sequence is None:
-        spoken = [[words[index] for index in utterance] for utterance in utterances]
-        features: dict[str, WordFeatures] = {}
-        if run.recipe.language:
-            with run.stage("language"):
-                tokens = [[word.text for word in utterance] for utterance in spoken]
-                features["language"] = join_features(
-                    [_observed_rows(backend, tokens) for backend in run.recipe.language]
-                )
-        for modality in ("visual", "acoustic"):
-            if parts := _pool_modality(run.recipe, modality, words, spoken, tracks[modality]):
-                features[modality] = join_features(parts)
-        sequence = AlignedSequence(run.clip.id, words, features)
-        if run.store is not None:
-            run.store.put_sequence(key, sequence, run.origin)
+    kept = None
+    # Rows without it were made when it was not kept; making them again is cheap.
+    if run.store is not None and "quality" in run.store.read_notes(run.clip.id, "sequence", key):
+        kept = run.store.get_sequence(run.clip.id, key)
+    sequence = kept or _make_rows(run, words, utterances, tracks)
     quality = measure_quality(run.clip, sequence, tracks)
+    if run.store is not None and kept is None:
+        said = json.dumps(quality.to_json(), default=float)
+        run.store.put_sequence(key, sequence, {**run.origin, "quality": said})
     return ProcessedClip(run.clip, sequence, utterances, tracks, quality, dict(run.seconds))
+
+
+def _make_rows(
+    run: ClipRun,
+    words: tuple[Word, ...],
+    utterances: tuple[range, ...],
+    tracks: dict[str, tuple[FeatureTrack, ...]],
+) -> AlignedSequence:
+    """One row a word and modality."""
+    spoken = [[words[index] for index in utterance] for utterance in utterances]
+    features: dict[str, WordFeatures] = {}
+    if run.recipe.language:
+        with run.stage("language"):
+            tokens = [[word.text for word in utterance] for utterance in spoken]
+            features["language"] = join_features(
+                [_observed_rows(backend, tokens) for backend in run.recipe.language]
+            )
+    for modality in ("visual", "acoustic"):
+        if parts := _pool_modality(run.recipe, modality, words, spoken, tracks[modality]):
+            features[modality] = join_features(parts)
+    return AlignedSequence(run.clip.id, words, features)
 
 
 def _pool_modality(
