@@ -133,7 +133,8 @@ def show_batch() -> Iterator[Callable[[Told], None]]:
             )
             if told.record is not None and told.record["status"] != "reused":
                 line = f"[{told.finished}/{told.total}] {describe_record(told.record)}"
-                screen.print(Text(line if screen.is_terminal else f"{line}; {said}"))
+                line = line if screen.is_terminal else f"{line}; {said}"
+                screen.print(Text(line), soft_wrap=True)
 
         yield tell
 
