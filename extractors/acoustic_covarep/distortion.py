@@ -194,10 +194,12 @@ def deviation_of_distortion(cosine: FloatArray, sine: FloatArray, rate: int = 16
     for first in range(0, cosine.shape[1], BINS):  # each bin is smoothed over time by itself
         bins = slice(first, first + BINS)
         spread[:, bins] = squared_deviation(cosine[:, bins], sine[:, bins])
-    spread = np.maximum(spread, SMALLEST**2)
+    np.maximum(spread, SMALLEST**2, out=spread)
     ends = [0, -1]
     spread[ends] = np.where(sine[ends] == 0, SMALLEST, AT_ENDS) ** 2
-    return mel_cepstrum(0.5 * np.log(spread), DEVIATIONS, rate)
+    np.log(spread, out=spread)
+    spread *= 0.5
+    return mel_cepstrum(spread, DEVIATIONS, rate)
 
 
 def squared_deviation(cosine: FloatArray, sine: FloatArray) -> FloatArray:

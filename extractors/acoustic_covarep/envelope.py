@@ -9,6 +9,7 @@ import numpy as np
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, matlab_round
 from extractors.acoustic_covarep.transforms import irfft, rfft
 
+ROWS = 256  # frames worked on at a time: more leave the cache
 COEFFICIENTS = 25
 TOLERANCE = float(np.log(10 ** (2 / 20)))  # 2 dB, in nepers
 MOST_ITERATIONS = 200
@@ -122,9 +123,12 @@ def mel_cepstrum(
     """
     half = log_envelope.shape[1] - 1
     below, part = mel_positions(half, rate)
-    magnitude = np.exp(log_envelope)
-    warped = magnitude[:, below] * (1 - part) + magnitude[:, below + 1] * part
-    cepstrum = irfft(np.log(np.maximum(warped, 1e-300)), 2 * half)[:, :count]
+    cepstrum = np.empty((len(log_envelope), count))
+    for first in range(0, len(log_envelope), ROWS):
+        rows = slice(first, first + ROWS)
+        magnitude = np.exp(log_envelope[rows])
+        warped = magnitude[:, below] * (1 - part) + magnitude[:, below + 1] * part
+        cepstrum[rows] = irfft(np.log(np.maximum(warped, 1e-300)), 2 * half)[:, :count]
     cepstrum[:, 1:] *= 2
     return cepstrum
 

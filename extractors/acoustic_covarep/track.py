@@ -298,7 +298,9 @@ def measure_frames(
             level = np.log(np.maximum(np.abs(spectra[:, ::ENVELOPE_STEP]), 1e-30))
             cepstrum[batch] = mel_cepstrum(true_envelope(level, f0[batch], RATE), 25, RATE)
         phase = np.concatenate(angles)
+        del angles  # the block's arrays are the most that is held at any time
         cosine, sine = np.cos(phase), np.sin(phase)
+        del phase
         core = slice(first - begin, last - begin)
         mean[first:last] = distortion.mean_distortion(cosine, sine)[core]
         deviation[first:last] = distortion.deviation_of_distortion(cosine, sine, RATE)[core]
