@@ -3,8 +3,7 @@ is worth, and whether another model is any different."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,17 +14,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
-from rmfn.checkpoint import Conformal, Manifest
-from rmfn.corpora import split_videos
+from rmfn.checkpoint import Manifest
 from rmfn.data import refuse_infinite
 from rmfn.dataset import Dataset, Target
 from rmfn.metrics import bootstrap
 from rmfn.predict import Predictor
+from rmfn.segments import Segments, describe_segments
 from rmfn.significance import compare_models
 from rmfn.tasks import lay_out, read_labels, score_constants, score_target
 from rmfn.timed import make_timed_dataset
-
-LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)  # coverages at which intervals are calibrated and tried
 
 
 def evaluate_dataset(
@@ -36,6 +33,7 @@ def evaluate_dataset(
     against: str | Path | Predictor | None = None,
     ablate: bool = False,
     draws: int = 1000,
+    on_predicted: Callable[[Segments], None] | None = None,
 ) -> dict[str, Any]:
     """Score a checkpoint on labelled segments.
 
@@ -48,6 +46,7 @@ def evaluate_dataset(
     ablate : score it without each modality, and with each alone, too: what is left out is as if it
         had not been measured.
     draws : of the bootstrap; 0 leaves the intervals out.
+    on_predicted : called with the segments one by one, before anything is made of them.
 
     Returns
     -------
@@ -75,7 +74,11 @@ def evaluate_dataset(
     dataset = choose_split(dataset, manifest, split)
     refuse_infinite(dataset.ids, dataset.sequences, dataset.name)
     labels = read_labels(dataset, manifest.labels)
-    report = evaluate(predictor, dataset.sequences, labels, dataset.videos, draws)
+    predicted = predictor.predict_values(dataset.sequences, dataset.videos)
+    if on_predicted is not None:
+        how = f"{dataset.name}, {split}" if split else dataset.name
+        on_predicted(describe_segments(how, dataset, labels, predicted))
+    report = evaluate(manifest, predicted, labels, dataset.videos, draws)
     seen = find_seen(manifest, dataset)
     for found in report.values():
         found["videos"] = len(set(dataset.videos))
@@ -125,19 +128,19 @@ def find_seen(manifest: Manifest, dataset: Dataset) -> set[str]:
 
 
 def evaluate(
-    predictor: Predictor,
-    sequences: Sequence[AlignedSequence],
+    manifest: Manifest,
+    predicted: NDArray[np.float64],
     labels: ArrayLike,
     videos: Sequence[str],
     draws: int = 1000,
 ) -> dict[str, Any]:
-    """The plain part of `evaluate_dataset`, of labels [n, T]; NaN ones are passed over."""
+    """The plain part of `evaluate_dataset`, of predictions [n, C] and labels [n, T]; NaN ones are
+    passed over."""
     y = np.asarray(labels, float)
-    predicted = predictor.predict_values(sequences, videos)
-    conformal = predictor.manifest.conformal
+    conformal = manifest.conformal
     report = {}
-    for n, target, part in _each(predictor.manifest.labels):
-        values, known = predicted[:, part], predictor.manifest.constants[target.name]
+    for n, target, part in _each(manifest.labels):
+        values, known = predicted[:, part], manifest.constants[target.name]
         report[target.name] = {
             **score_target(values, y[:, n], target),
             "interval": find_intervals(values, y[:, n], videos, target, draws),
@@ -218,62 +221,6 @@ def _compare(
         raise DatasetError(
             f"the models {ours.manifest.name!r} and {theirs.manifest.name!r} predict nothing alike"
         )
-
-
-def calibrate(
-    predictions: ArrayLike,
-    labels: ArrayLike,
-    groups: Sequence[str],
-    targets: Sequence[Target],
-    coverage: float = 0.8,
-) -> Conformal:
-    """The half-widths of intervals from predictions of unseen videos, and how well they hold.
-
-    Parameters
-    ----------
-    predictions : [n, C] decoded; rows of NaN were not predicted.
-    labels : [n, T]
-    groups : [n] the video or speaker of each.
-    coverage : the share of labels that shall lie within.
-
-    Returns
-    -------
-    The widths from all n, at most the scale's; ``measured`` is the coverage of widths set on nine
-    tenths of the groups and tried on the last tenth, over all tenths.
-    """
-    p, y = np.asarray(predictions, float), np.asarray(labels, float)
-    widths: dict[float, list[float | None]] = {level: [] for level in {coverage, *LEVELS}}
-    measured: list[float | None] = []
-    count = 0
-    for n, target, part in _each(targets):
-        if target.kind != "regression":
-            measured.append(None)
-            for found in widths.values():
-                found.append(None)
-            continue
-        rows = np.flatnonzero(~np.isnan(p[:, part.start]) & ~np.isnan(y[:, n]))
-        errors = abs(p[rows, part.start] - y[rows, n])
-        for level, found in widths.items():
-            # Few segments give infinite widths; the whole scale says the same.
-            found.append(min(_conformal_quantile(errors, level), target.high - target.low))
-        measured.append(_try_widths(errors, [groups[row] for row in rows.tolist()], coverage))
-        count = max(count, len(rows))
-    levels = {str(level): tuple(widths[level]) for level in LEVELS if level != coverage}
-    return Conformal(coverage, tuple(widths[coverage]), tuple(measured), count, levels)
-
-
-def _try_widths(errors: NDArray[np.float64], groups: Sequence[str], coverage: float) -> float:
-    inside = np.zeros(len(errors), dtype=bool)
-    for part in split_videos(groups, min(10, len(set(groups))), seed=0):
-        rest = sorted(set(range(len(errors))) - set(part))
-        inside[part] = errors[part] <= _conformal_quantile(errors[rest], coverage)
-    return float(inside.mean())
-
-
-def _conformal_quantile(errors: NDArray[np.float64], coverage: float) -> float:
-    """The ceil((n+1) coverage)-th smallest; infinite if there are too few."""
-    rank = math.ceil((len(errors) + 1) * coverage)
-    return math.inf if rank > len(errors) else float(np.sort(errors)[rank - 1])
 
 
 def summarise(

@@ -4,6 +4,7 @@
 
     run/run.json                what was asked for: plan, data hash, versions
     run/curves/<training>.csv   a line an epoch
+    run/unseen.json             what was predicted of segments that the models had not seen
     run/state/<training>.safetensors   the last finished epoch; removed when all is done
 
 Every file appears whole or not at all, and a state's tensors and numbers are one file (the numbers
@@ -31,6 +32,7 @@ from pipeline import whole
 from pipeline.errors import DatasetError
 
 RUN, RECORD, CURVES, STATE = "run", "run.json", "curves", "state"
+UNSEEN = "unseen.json"
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from extractors.language_minilm import ADAPTER
 from rmfn.adapt import describe_encoder, pack_adapter
+from rmfn.calibrate import calibrate
 from rmfn.card import write_card
 from rmfn.checkpoint import Manifest, refuse_foreign, save_checkpoint
 from rmfn.dataset import Dataset
 from rmfn.ensemble import Ensemble
-from rmfn.evaluate import calibrate, summarise
+from rmfn.evaluate import summarise
 from rmfn.job import (
     Job,
     Plan,
@@ -33,7 +34,8 @@ from rmfn.job import (
     record,
     rotate_parts,
 )
-from rmfn.runs import RUN, Run
+from rmfn.runs import RUN, UNSEEN, Run
+from rmfn.segments import Segments, describe_segments, save_segments
 from rmfn.tasks import count_outputs, find_constants, keep_on_scale, lay_out, score_constants
 from rmfn.unseen import OnProgress, Steps, adapt_columns, cross_validate, fit_job, predict_each
 
@@ -84,10 +86,11 @@ def train_dataset(
     progress = Steps(steps, on_progress)
 
     metrics: dict[str, Any] = {}
+    kept: dict[str, Segments] = {}
     unseen = np.full((len(job.dataset), count_outputs(job.targets)), np.nan)
     if plan.folds:
         runs = cross_validate(job, progress, run)
-        metrics["cross-validation"] = _report_folds(job, runs)
+        metrics["cross-validation"], kept["cross-validation"] = _report_folds(job, runs)
         unseen = runs.mean(0)
     if learned == "all" and scored:
         parts = rotate_parts(job, job.train)
@@ -95,7 +98,7 @@ def train_dataset(
         ensemble = fit_job(seen, parts, progress, run, "train")
         progress.advance()
         how = "trained on the split train alone, scored on valid"
-        metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
+        metrics["valid"], kept["valid"] = _report(seen, how, ensemble, job.valid, job.train)
     if learned == "all":
         parts = rotate_parts(job, job.learned)
     else:
@@ -105,7 +108,7 @@ def train_dataset(
     ensemble = fit_job(seen, parts, progress, run, learned)
     if learned == "train":
         how = "trained on the split train, stopped and scored on valid"
-        metrics["valid"] = _report(seen, how, ensemble, job.valid, job.train)
+        metrics["valid"], kept["valid"] = _report(seen, how, ensemble, job.valid, job.train)
     if not plan.folds:
         unseen = _predict_held_out(seen, ensemble, parts)
     conformal = calibrate(unseen, job.labels, job.groups, job.targets, plan.coverage)
@@ -133,6 +136,7 @@ def train_dataset(
         beside[ADAPTER] = pack_adapter(adapter)
         made = describe_encoder(beside[ADAPTER], out)
         manifest = replace(manifest, features={**manifest.features, "language": [made]})
+    save_segments(run.folder / UNSEEN, kept)
     manifest = save_checkpoint(manifest, ensemble, out, write_card(manifest, card), beside)
     run.finish()
     return manifest
@@ -156,7 +160,7 @@ def cross_validate_dataset(
     plan = replace(plan, folds=plan.folds or 5)
     job = prepare(dataset, plan)
     progress = Steps([(plan.folds * len(plan.seeds), "cross-validation")], on_progress)
-    return _report_folds(job, cross_validate(job, progress))
+    return _report_folds(job, cross_validate(job, progress))[0]
 
 
 def _predict_held_out(
@@ -174,7 +178,7 @@ def _predict_held_out(
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)
 
 
-def _report_folds(job: Job, runs: NDArray[np.float64]) -> dict[str, Any]:
+def _report_folds(job: Job, runs: NDArray[np.float64]) -> tuple[dict[str, Any], Segments]:
     by = "speaker" if all(job.dataset.speakers) else "video"
     how = f"{job.plan.folds}-fold cross-validation by {by} over all segments"
     return _summarise(job, how, runs, job.learned, job.learned)
@@ -182,7 +186,7 @@ def _report_folds(job: Job, runs: NDArray[np.float64]) -> dict[str, Any]:
 
 def _report(
     job: Job, how: str, ensemble: Ensemble, scored: list[int], learned: list[int]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Segments]:
     runs = predict_each(job, ensemble, scored).double().numpy()
     return _summarise(job, how, keep_on_scale(runs, job.targets), scored, learned)
 
@@ -191,13 +195,14 @@ def _summarise(
     job: Job,
     how: str,
     runs: NDArray[np.float64],
-    scored: Sequence[int],
+    scored: list[int],
     learned: Sequence[int],
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Segments]:
+    """{target: metrics} of predictions [seeds, n, C], and the segments one by one."""
     videos = [job.dataset.videos[n] for n in scored]
     found = {}
     for n, (target, part) in enumerate(zip(job.targets, lay_out(job.targets), strict=True)):
-        labels = job.labels[list(scored), n]
+        labels = job.labels[scored, n]
         if np.isnan(labels).all():
             continue
         known = find_constants(job.labels[list(learned), n], target)
@@ -206,4 +211,5 @@ def _summarise(
             **summarise(runs[:, :, part], labels, videos, target),
             "constants": score_constants(known, labels, target),
         }
-    return found
+    segments = job.dataset.take(scored)
+    return found, describe_segments(how, segments, job.labels[scored], runs.mean(0))

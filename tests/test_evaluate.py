@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.errors import DatasetError, RecipeMismatch
+from rmfn.calibrate import calibrate
 from rmfn.checkpoint import Checkpoint, Conformal, save_checkpoint
 from rmfn.evaluate import (
     _ablate,
-    calibrate,
     choose_split,
     evaluate,
     evaluate_dataset,
@@ -92,24 +92,26 @@ def test_summary_has_spread_and_intervals():
 
 def test_a_checkpoint_is_scored_with_constants_beside_it(predictor):
     sequences, labels, videos = make_corpus(40)
-    found = evaluate(predictor, sequences, labels, videos, draws=20)["sentiment"]
-    values = predictor.predict_values(sequences)[:, 0]
+    predicted = predictor.predict_values(sequences)
+    found = evaluate(predictor.manifest, predicted, labels, videos, draws=20)["sentiment"]
+    values = predicted[:, 0]
     y = np.array(labels)[:, 0]
     assert found["mae"] == pytest.approx(abs(values - y).mean())
     assert found["covered"] == pytest.approx((abs(values - y) <= 1.25).mean())
     assert found["constants"]["mean"]["mae"] == pytest.approx(abs(0.1 - y).mean())
     assert set(found["interval"]) == set(score(values, y)) - {"n"}
-    assert evaluate(predictor, sequences, labels, videos, draws=0)["sentiment"]["interval"] == {}
+    without = evaluate(predictor.manifest, predicted, labels, videos, draws=0)["sentiment"]
+    assert without["interval"] == {}
 
 
 def test_calibration_is_told_at_every_level_that_is_known():
     manifest, ensemble = make_untrained()
     levels = {"0.5": (0.4,), "0.95": (2.5,)}
     manifest = replace(manifest, conformal=Conformal(0.8, (1.25,), (0.8,), 9, levels))
-    predictor = Predictor(Checkpoint(manifest, ensemble))
     sequences, labels, videos = make_corpus(40)
-    found = evaluate(predictor, sequences, labels, videos, draws=0)["sentiment"]["calibration"]
-    errors = abs(predictor.predict_values(sequences)[:, 0] - np.array(labels)[:, 0])
+    predicted = Predictor(Checkpoint(manifest, ensemble)).predict_values(sequences)
+    found = evaluate(manifest, predicted, labels, videos, draws=0)["sentiment"]["calibration"]
+    errors = abs(predicted[:, 0] - np.array(labels)[:, 0])
     assert list(found) == ["0.5", "0.8", "0.95"]
     for level, width in (("0.5", 0.4), ("0.8", 1.25), ("0.95", 2.5)):
         assert found[level] == pytest.approx((errors <= width).mean())
