@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import Any
 
 
@@ -33,6 +34,46 @@ def add_adapted(parser: argparse.ArgumentParser) -> None:
         help="of --store, read the columns minilm-adapted too; their encoder knows the labels of "
         "CMU-MOSI's train and dev segments: with those among the videos all numbers are too good",
     )
+
+
+def add_limits(parser: argparse.ArgumentParser, flag: bool = False) -> None:
+    """Limits on the quality of clips; ``open_limits`` reads them."""
+    group = parser.add_argument_group("the quality asked for (rmfn quality --help tells of it)")
+    group.add_argument(
+        "--quality", metavar="FILE", help="limits, as TOML or JSON: tables flag and reject"
+    )
+    group.add_argument(
+        "--reject",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="MEASURE=X",
+        help="reject what is beyond, such as face_share=0.5 aligner_score=0.4",
+    )
+    if flag:
+        group.add_argument(
+            "--flag",
+            nargs="+",
+            action="extend",
+            default=[],
+            metavar="MEASURE=X",
+            help="flag what is beyond; off for never",
+        )
+
+
+def open_limits(file: str | None, reject: Sequence[str], flag: Sequence[str] = ()) -> Any:
+    """The limits that a person names; None if none are.
+
+    Raises
+    ------
+    ValueError : they cannot be read.
+    """
+    from pipeline.limits import Limits, read_limits, read_pairs
+
+    if not (file or reject or flag):
+        return None
+    limits = read_limits(file) if file else Limits()
+    return limits.but(read_pairs(flag), read_pairs(reject))
 
 
 def add_target(parser: argparse.ArgumentParser) -> None:

@@ -223,9 +223,10 @@ def _build_parser() -> argparse.ArgumentParser:
     add_recipe(doctor)
     doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
-    from flows import batch_command, datasets, experiments, learning
+    from flows import batch_command, datasets, experiments, learning, quality
 
     batch_command.add_commands(command)
+    quality.add_commands(command)
     datasets.add_commands(command)
     learning.add_commands(command)
     experiments.add_commands(command)

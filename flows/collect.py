@@ -12,6 +12,7 @@ from pipeline.errors import DatasetError
 from pipeline.folder import FileIndex, find_media
 
 if TYPE_CHECKING:
+    from pipeline.limits import Limits
     from rmfn.dataset import Dataset, Target
     from rmfn.retrain import Rule
     from rmfn.train_dataset import Plan
@@ -159,6 +160,7 @@ def open_data(
     timed: str | None = None,
     columns: Sequence[str] | None = None,
     keep_adapted: bool = True,
+    limits: Limits | None = None,
 ) -> Dataset:
     """The data set that a person names, in one of three ways.
 
@@ -170,10 +172,11 @@ def open_data(
     columns : of the labels, those to take; by default all.
     keep_adapted : False leaves out the columns of encoders that were adapted to labels, and says
         so: what is measured with them on the segments they learned from is too good.
+    limits : of a store, the quality that segments must have.
 
     Raises
     ------
-    ValueError : none is named, or several are.
+    ValueError : none is named, or several are; or there are limits without a store.
     DatasetError : it cannot be read.
     """
     if sum(name is not None for name in (data, store, timed)) != 1 or bool(store) != bool(labels):
@@ -181,6 +184,8 @@ def open_data(
             "say on what data: --data DIR, or --store DIR with --labels FILE.csv, or --timed "
             "FILE.jsonl"
         )
+    if limits is not None and store is None:
+        raise ValueError("quality is known of a store only: --quality and --reject need --store")
     if data is not None:
         from rmfn.dataset import load_dataset
 
@@ -191,7 +196,7 @@ def open_data(
         return open_timed(timed)
     from rmfn.own_videos import dataset_from_store
 
-    dataset = dataset_from_store(str(store), str(labels), columns=columns or None)
+    dataset = dataset_from_store(str(store), str(labels), columns=columns or None, limits=limits)
     return dataset if keep_adapted else _leave_out_adapted(dataset)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_adapted, add_data, add_target, explain
+from flows.arguments import add_adapted, add_data, add_limits, add_target, explain, open_limits
 from rmfn.systems import TITLES
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     train.add_argument("--out", metavar="DIR", help="the model's folder")
     add_target(train)
     add_adapted(train)
+    add_limits(train)
     train.add_argument(
         "--weight",
         action="append",
@@ -174,6 +175,7 @@ def _train(options: argparse.Namespace) -> int:
         dataset = open_data(
             *(options.data, options.store, options.labels, options.timed, columns),
             keep_adapted=options.keep_adapted,
+            limits=open_limits(options.quality, options.reject),
         )
         plan = _make_plan(options, dataset)
         if options.cross_validate:

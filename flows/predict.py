@@ -186,6 +186,12 @@ def check_path(path: Any, name: str = "path") -> Path:
     )
 
 
+def check_place(place: Any, name: str) -> str:
+    """As `check_path`; what is elsewhere (``s3://bucket/features``) stays as it is written."""
+    text = check_text(name, place)
+    return text if "://" in text else str(check_path(text, name))
+
+
 def tabulate_utterances(result: dict[str, Any]) -> list[dict[str, Any]]:
     """One row an utterance: its time, its words, each label with its interval."""
     rows = []

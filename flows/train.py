@@ -12,9 +12,10 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 
+from flows.arguments import open_limits
 from flows.collect import choose_labels, open_data
 from flows.extract import explain
-from flows.predict import USER_ERRORS, TypedText, check_path, check_text
+from flows.predict import USER_ERRORS, TypedText, check_path, check_place, check_text
 from pipeline.records import to_json
 
 
@@ -26,6 +27,8 @@ def train(
     plan: str | None,
     model_kind: str | None,
     keep_adapted: bool,
+    quality: str | None,
+    reject: list[str],
 ) -> dict[str, Any]:
     """Train into ``out``, or go on with what lies unfinished there. Returns what was measured."""
     from rmfn.card import describe
@@ -34,7 +37,12 @@ def train(
     from rmfn.train_dataset import Plan, train_dataset
 
     made = load_plan(plan) if plan else Plan()
-    dataset = open_data(**sources, columns=name_columns(targets), keep_adapted=keep_adapted)
+    dataset = open_data(
+        **sources,
+        columns=name_columns(targets),
+        keep_adapted=keep_adapted,
+        limits=open_limits(quality, reject),
+    )
     made = replace(
         made,
         targets=choose_labels(dataset, targets, made.targets),
@@ -64,6 +72,8 @@ def train_model(
     plan: TypedText | None = None,
     model_kind: TypedText | None = None,
     keep_adapted: bool = False,
+    quality: TypedText | None = None,
+    reject: TypedText | list[str] | None = None,
 ) -> Any:
     """Train a model on labelled segments; a run that was killed goes on where it stopped.
 
@@ -79,6 +89,8 @@ def train_model(
         or ef-lstm.
     keep_adapted : of a store, read the columns minilm-adapted too, whose encoder knows the labels
         of CMU-MOSI's train and dev segments.
+    quality, reject : limits on the quality of a store's segments, as of ``rmfn train``: a file, and
+        what is said otherwise, such as ``["face_share=0.5"]``.
 
     Returns
     -------
@@ -86,16 +98,19 @@ def train_model(
     ``train-model-metrics`` shows.
     """
     try:
+        named = {"data": data, "store": store, "labels": labels, "quality": quality}
         sources = {
-            name: str(check_path(value, name))
-            for name, value in {"data": data, "store": store, "labels": labels}.items()
+            name: check_place(value, name)
+            for name, value in named.items()
             if value not in (None, "")
         }
-        named = read_texts("target", target)
+        limits = sources.pop("quality", None)
+        targets, rejected = read_texts("target", target), read_texts("reject", reject)
         file = str(check_path(plan, "plan")) if plan else None
         kind = check_text("model_kind", model_kind) if model_kind else None
         folder = str(Path(check_text("out", out)).expanduser().absolute())
-        return {"model": folder, "metrics": train(folder, sources, named, file, kind, keep_adapted)}
+        metrics = train(folder, sources, targets, file, kind, keep_adapted, limits, rejected)
+        return {"model": folder, "metrics": metrics}
     except USER_ERRORS as error:
         return explain(error)
 

@@ -40,7 +40,9 @@ class Measure:
 MEASURES = {
     "face_share": Measure("frames in which the speaker's face was found", True, LOW_FACE),
     "speech_share": Measure("of the clip that words cover", True, LOW_SPEECH),
-    "aligner_score": Measure("how well words and sound agree, the median", True, LOW_SCORE),
+    "aligner_score": Measure(
+        "how well words and sound agree, the median of the words", True, LOW_SCORE
+    ),
     "interpolated_share": Measure("words that could not be aligned", False, HIGH_INTERPOLATED),
     "irregular_share": Measure("frames out of step, or dropped", False, 0.05),
     "other_faces": Measure("persons beside the speaker", False, 0.0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 
 from extractors.types import MODALITIES
 from pipeline.errors import ClipError, DatasetError
+from pipeline.limits import Limits, judge, measure_clip, measure_words, read_quality
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store, open_store
 from rmfn.dataset import Dataset
@@ -37,12 +38,14 @@ class _StoredClip:
     names : of the files it was extracted from.
     duration : seconds, None if not noted.
     sequences : {key of its rows: how they were made (``Recipe.provenance``)}
+    quality : {key of its rows: the quality report, where one was kept}
     """
 
     id: str
     names: frozenset[str]
     duration: float | None
     sequences: dict[str, dict[str, Any]]
+    quality: dict[str, dict[str, Any] | None]
 
 
 def dataset_from_store(
@@ -52,6 +55,7 @@ def dataset_from_store(
     columns: Sequence[str] | None = None,
     recipe: str | None = None,
     without: Collection[str] = (),
+    limits: Limits | None = None,
 ) -> Dataset:
     """Join what ``rmfn extract`` made with the labels that people gave.
 
@@ -67,6 +71,8 @@ def dataset_from_store(
     recipe : key or name of the recipe whose rows are taken, where the store has those of several;
         by default the one that made rows of the most labelled videos.
     without : videos, as the file calls them, whose rows are passed over.
+    limits : a segment is left out if its clip is rejected by them, or if its own words are. How
+        many were, and for what, is logged and said in the data set's ``source``.
 
     Returns
     -------
@@ -77,7 +83,7 @@ def dataset_from_store(
     ------
     DatasetError : the store or the file cannot be read, or rows of the file are bad: an unknown
         video, times outside of it, no word between them, something that is no number, a segment
-        twice, a video or speaker in two splits. Every bad row is named.
+        twice, a video or speaker in two splits. Every bad row is named. Or no segment is left.
     """
     file, opened = read_labels(labels, columns), open_store(store)
     if without:
@@ -92,16 +98,24 @@ def dataset_from_store(
     problems += find_repeats(rows, videos)
 
     sequences: dict[str, AlignedSequence | None] = {}
+    chosen: dict[str, str] = {}
     parts: list[AlignedSequence] = []
     for row, id in zip(rows, found, strict=True):
         if id is None:
             continue
         if id not in sequences:
-            sequences[id] = _read_sequence(opened, clips[id], key)
+            chosen[id] = _choose_rows(opened, clips[id], key)
+            sequences[id] = opened.get_sequence(id, chosen[id]) if chosen[id] else None
         part = _cut(row, clips[id], sequences[id], problems)
         if part is not None:
             parts.append(part)
     refuse_rows(file.path, problems)
+    left_out = ""
+    if limits is not None:
+        kept = {id: clips[id].quality.get(key) for id, key in chosen.items()}
+        good, left_out = _screen(file.path, parts, kept, limits)
+        rows, videos = [rows[n] for n in good], [videos[n] for n in good]
+        parts = [parts[n] for n in good]
 
     made = next(p for c in clips.values() for k, p in c.sequences.items() if k.startswith(key))
     wanted = _choose_modalities(opened.folder, parts[0], modalities)
@@ -120,12 +134,56 @@ def dataset_from_store(
             for name, classes in file.classes.items()
         ),
         features=_made_by(made, wanted),
-        source=f"{file.path.name} with the features of recipe {made.get('name', '?')!r} ({key})",
+        source=f"{file.path.name} with the features of recipe {made.get('name', '?')!r} ({key})"
+        + left_out,
     )
 
 
+def _screen(
+    file: Path,
+    parts: Sequence[AlignedSequence],
+    kept: dict[str, dict[str, Any] | None],
+    limits: Limits,
+) -> tuple[list[int], str]:
+    """Which segments are good enough, and what to say of the others.
+
+    Parameters
+    ----------
+    kept : {clip: its quality report, None if it was not kept}
+    """
+    clips = {
+        id: judge({} if said is None else measure_clip(said), limits).rejected_for
+        for id, said in kept.items()
+    }
+    if unknown := [id for id, said in kept.items() if said is None]:
+        _log.warning(
+            "%d of %d videos were extracted before their quality was kept: only their words are "
+            "judged; rmfn extract keeps it now",
+            len(unknown),
+            len(kept),
+        )
+    reasons = [
+        dict.fromkeys((*clips[part.clip_id], *judge(measure_words(part), limits).rejected_for))
+        for part in parts
+    ]
+    good = [n for n, found in enumerate(reasons) if not found]
+    if not good:
+        raise DatasetError(f"{file}: no segment is good enough: {_count_reasons(reasons)}")
+    if len(good) == len(parts):
+        return good, f"; none of {len(parts)} segments left out for its quality"
+    said = f"{len(parts) - len(good)} of {len(parts)} segments left out for their quality ("
+    said += f"{_count_reasons(reasons)})"
+    _log.warning("%s", said)
+    return good, f"; {said}"
+
+
+def _count_reasons(reasons: Sequence[Iterable[str]]) -> str:
+    counted = Counter(name for found in reasons for name in found)
+    return ", ".join(f"{name} {count}" for name, count in counted.most_common())
+
+
 def _describe(store: Store, clip_id: str) -> _StoredClip:
-    names, durations, sequences = set(), set(), {}
+    names, durations, sequences, quality = set(), set(), {}, {}
     for stage in store.stages(clip_id):
         kind, _, key = stage.partition("-")
         try:
@@ -136,9 +194,11 @@ def _describe(store: Store, clip_id: str) -> _StoredClip:
                 durations.add(float(said["duration"]))
             if kind == "sequence" and said:
                 sequences[key] = json.loads(said["recipe"])
+                quality[key] = read_quality(said)
         except (ValueError, KeyError) as e:
             _log.warning("%s/%s: damaged, passed over (%s)", clip_id, stage, e)
-    return _StoredClip(clip_id, frozenset(names), max(durations, default=None), sequences)
+    duration = max(durations, default=None)
+    return _StoredClip(clip_id, frozenset(names), duration, sequences, quality)
 
 
 def _find_clips(
@@ -221,15 +281,16 @@ def _fill_times(row: LabelRow, clip: _StoredClip | None) -> LabelRow:
     return replace(row, start=row.start or 0.0, end=end)
 
 
-def _read_sequence(store: Store, clip: _StoredClip, key: str) -> AlignedSequence | None:
-    """The clip's rows; those with a transcript of one's own before those of recognised speech."""
+def _choose_rows(store: Store, clip: _StoredClip, key: str) -> str:
+    """The key of the clip's rows, empty if there are none; those with a transcript of one's own
+    before those of recognised speech."""
     found = sorted((k for k in clip.sequences if k.partition("-")[0] == key), key=len)
     if len(found) > 2:
         _log.warning(
             "%s: extracted with %d transcripts; the newest is taken", clip.id, len(found) - 1
         )
         found.sort(key=lambda k: (len(k), store.path(clip.id, "sequence", k).stat().st_mtime))
-    return store.get_sequence(clip.id, found[-1]) if found else None
+    return found[-1] if found else ""
 
 
 def _cut(

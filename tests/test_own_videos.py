@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from extractors.types import Word, WordFeatures
 from pipeline.errors import DatasetError
+from pipeline.limits import Limits
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store
 from rmfn.dataset import load_dataset, save_dataset
@@ -32,7 +33,9 @@ MADE = {
 }
 
 
-def put_clip(store, clip_id, name, words, duration=10.0, key=KEY, made=MADE, first=0.0):
+def put_clip(
+    store, clip_id, name, words, duration=10.0, key=KEY, made=MADE, first=0.0, quality=None
+):
     """A clip with a word a second from 0.25 to 0.75; its language column counts from ``first``."""
     spoken = tuple(Word(f"{name}{n}", n + 0.25, n + 0.75, 0.9) for n in range(words))
     count = np.arange(words, dtype=np.float32)[:, None] + np.float32(first)
@@ -45,6 +48,8 @@ def put_clip(store, clip_id, name, words, duration=10.0, key=KEY, made=MADE, fir
         "acoustic": WordFeatures(-count, np.ones(words, np.float32), ("minus",)),
     }
     origin = {"recipe": json.dumps(made), "clip": name, "duration": repr(duration)}
+    if quality is not None:
+        origin["quality"] = json.dumps(quality)
     store.put_sequence(key, AlignedSequence(clip_id, spoken, rows), origin)
 
 
@@ -282,3 +287,60 @@ def test_words_that_overlap_keep_their_order(store):
     first, second = dataset_from_store(store.folder, labels).sequences
     assert first.features["language"].values[:, 0].tolist() == [1]
     assert second.features["language"].values[:, 0].tolist() == [0, 2]
+
+
+def test_segments_that_are_not_good_enough_are_left_out_and_counted(tmp_path, caplog):
+    """One clip is rejected as a whole; of another only the segment whose own words are bad."""
+    good = {"speech_share": 0.9, "face_share": 1.0, "aligner_score": 0.9, "notes": {}}
+    store = Store(tmp_path / "store")
+    put_clip(store, "aaaa", "fine.mp4", 10, quality=good)
+    put_clip(store, "bbbb", "mute.mp4", 10, quality={**good, "speech_share": 0.1})
+    put_clip(store, "cccc", "mixed.mp4", 10, quality=good)
+    mixed = store.get_sequence("cccc", KEY)
+    words = tuple(replace(w, score=0.1 if w.start < 5 else 0.9) for w in mixed.words)
+    notes = store.read_notes("cccc", "sequence", KEY)
+    store.put_sequence(KEY, replace(mixed, words=words), notes)
+    labels = write(
+        store,
+        "video,start,end,mood,split\n"
+        "mute,0,5,1,train\nfine,0,5,2,train\nmixed,0,5,3,test\nmixed,5,10,4,test\n"
+        "mute,5,10,5,train\n",
+    )
+    whole = dataset_from_store(store.folder, labels)
+    flags = dataset_from_store(store.folder, labels, limits=Limits())
+    assert flags.ids == whole.ids
+    assert flags.source.endswith("; none of 5 segments left out for its quality")
+    assert "left out" not in whole.source
+    limits = Limits().but({}, {"speech_share": 0.2, "aligner_score": 0.5})
+    found = dataset_from_store(store.folder, labels, limits=limits)
+    said = "3 of 5 segments left out for their quality (speech_share 2, aligner_score 1)"
+    assert found.source.endswith(f"; {said}")
+    assert said in caplog.text
+    assert found.labels["mood"].tolist() == [2, 4]
+    assert found.videos == ("fine", "mixed")
+    assert found.splits == ("train", "test")
+    assert [s.words[0].start for s in found.sequences] == [0.25, 5.25]
+    with pytest.raises(DatasetError, match=r"no segment is good enough: aligner_score 5"):
+        dataset_from_store(store.folder, labels, limits=Limits().but({}, {"aligner_score": 0.99}))
+
+
+def test_videos_whose_quality_was_not_kept_are_judged_by_their_words(store, caplog):
+    labels = write(store, "video,start,end,mood\ntalk,0,5,1\nshort,,,2\n")
+    limits = Limits().but({}, {"speech_share": 0.99, "face_share": 0.5})
+    with pytest.raises(DatasetError, match=r"no segment is good enough: face_share 2$"):
+        dataset_from_store(store.folder, labels, limits=limits)
+    assert "2 of 2 videos were extracted before their quality was kept" in caplog.text
+
+
+def test_a_store_elsewhere_gives_the_same_data_set(store, tmp_path):
+    labels = write(store, "video,start,end,mood\ntalk,0,5,1\nshort,,,2\n")
+    away = Store("memory://own-videos/store")
+    for clip_id in store.clips():
+        notes = store.read_notes(clip_id, "sequence", KEY)
+        away.put_sequence(KEY, store.get_sequence(clip_id, KEY), notes)
+    same_dataset(
+        dataset_from_store("memory://own-videos/store", labels),
+        dataset_from_store(store.folder, labels),
+    )
+    with pytest.raises(DatasetError, match="memory://own-videos/none: not a store"):
+        dataset_from_store("memory://own-videos/none", labels)

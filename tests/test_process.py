@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -287,6 +288,21 @@ def test_a_store_does_only_what_is_missing(clip, tmp_path):
     assert run_counted(log, clip, store, score=0.5)[0] == ["OneASecond", "SaysThree"]
     said = Transcript((Segment("four five"),))
     assert run_counted(log, clip, store, said)[0] == ["OneASecond"]
+
+
+def test_the_quality_of_a_clip_is_kept_with_its_rows(clip, tmp_path):
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    quality = run_counted(log, clip, store)[1].quality
+    (kept,) = [s for s in store.stages(store.clips()[0]) if s.startswith("sequence-")]
+    where = (store.clips()[0], "sequence", kept.partition("-")[2])
+    assert json.loads(store.read_notes(*where)["quality"]) == quality.to_json()
+    assert quality.notes["audio_level"] < 0
+    # Rows of a time when it was not kept are made again, and nothing else is.
+    notes = {n: text for n, text in store.read_notes(*where).items() if n != "quality"}
+    rows = store.get_sequence(*where[::2])
+    store.put_sequence(where[2], rows, notes)
+    assert run_counted(log, clip, store)[0] == []
+    assert json.loads(store.read_notes(*where)["quality"]) == quality.to_json()
 
 
 def test_a_damaged_stage_is_done_again(clip, tmp_path):

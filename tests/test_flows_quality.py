@@ -1,0 +1,98 @@
+"""``rmfn quality`` as it is typed, on a store whose faults are planted."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+
+from flows.cli import main
+from flows.quality import QUALITY_TEXT
+from pipeline.limits import MEASURES
+from pipeline.store import Store
+from tests.test_limits import GOOD, make_rows, spoil
+
+
+@pytest.fixture
+def store(tmp_path):
+    made = Store(tmp_path / "store")
+    clips = {
+        "aa": GOOD,
+        "bb": spoil(face_share=0.1, aligner_score=0.3),
+        "cc": spoil(notes={"other_persons": 2}),
+    }
+    for clip_id, quality in clips.items():
+        notes = {"clip": f"{clip_id}.mp4", "recipe": "{}", "quality": json.dumps(quality)}
+        made.put_sequence("k", make_rows(clip_id, [0.9], [1]), notes)
+    return str(made.folder)
+
+
+def test_the_usual_limits_flag_and_reject_nothing(store, tmp_path, capsys):
+    table = tmp_path / "clips.csv"
+    assert main(["quality", store, "--json", "-", "--csv", str(table)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["counts"] == {"ok": 1, "flagged": 2}
+    assert said["limits"]["reject"] == {}
+    assert said["limits"]["flag"] == {name: each.usual for name, each in MEASURES.items()}
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["clip"], row["status"]) for row in rows] == [
+        ("aa.mp4", "ok"),
+        ("bb.mp4", "flagged"),
+        ("cc.mp4", "flagged"),
+    ]
+    assert rows[1]["reasons"] == "face_share 0.1 < 0.5; aligner_score 0.3 < 0.4"
+    assert float(rows[1]["face_share"]) == 0.1
+
+
+def test_limits_from_a_file_and_as_typed(store, tmp_path, capsys):
+    limits = tmp_path / "limits.toml"
+    limits.write_text("[flag]\nother_faces = false\n[reject]\nface_share = 0.05\n")
+    arguments = ["quality", store, "--quality", str(limits), "--json", "-"]
+    assert main(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"ok": 2, "flagged": 1}
+    assert main([*arguments, "--reject", "face_share=0.5", "--flag", "level=-10"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["counts"] == {"flagged": 2, "rejected": 1}
+    assert said["limits"]["reject"] == {"face_share": 0.5}
+
+
+def test_people_see_a_table(store, capsys):
+    assert main(["quality", store, "--reject", "face_share=0.5"]) == 0
+    shown = capsys.readouterr().out
+    assert "1 ok, 1 flagged, 1 rejected" in shown
+    line = next(line for line in shown.splitlines() if "bb.mp4" in line)
+    assert "rejected" in line
+    assert "10%" in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (["--reject", "faces=1"], "no measure of quality is called 'faces'"),
+        (["--quality", "nowhere.toml"], "nowhere.toml: cannot be read as limits"),
+    ],
+)
+def test_bad_limits_are_one_line(store, capsys, arguments, match):
+    assert main(["quality", store, *arguments]) == 2
+    assert match in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_store_stays_as_it_is(tmp_path, capsys):
+    assert main(["quality", str(tmp_path)]) == 2
+    assert "not a store" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_help_says_what_is_true():
+    for name, each in MEASURES.items():
+        side = "below" if each.low else "above"
+        (line,) = [x for x in QUALITY_TEXT.splitlines() if x.split()[:1] == [name] and side in x]
+        assert line.split(maxsplit=3)[1:] == [side, f"{each.usual:g}", each.text]
+
+
+def test_train_needs_a_store_to_know_of_quality(tmp_path, capsys):
+    arguments = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "m")]
+    assert main([*arguments, "--reject", "face_share=0.5"]) == 2
+    assert "--quality and --reject need --store" in capsys.readouterr().err
