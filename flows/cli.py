@@ -21,6 +21,7 @@ EPILOG = """\
 examples:
   rmfn predict talk.mp4                            a prediction for one video
   rmfn predict talk.mp4 --transcript talk.srt      when you know what is said
+  rmfn predict talk.mp4 --report talk.html         and a page to look at
   rmfn align talk.wav --transcript talk.txt        word times only
   rmfn track visual talk.mp4 --out face.parquet    frame-rate measurements
   rmfn batch videos/ --store features --predict    a folder; stops and resumes as you like
@@ -82,6 +83,9 @@ def _predict(options: argparse.Namespace) -> int:
             transcript=options.transcript,
             store=options.store,
             progress=progress,
+            report=options.report,
+            embed_video=options.embed_video,
+            figures=options.figures,
         )
     if options.json == "-":
         print(to_json(record))
@@ -90,6 +94,9 @@ def _predict(options: argparse.Namespace) -> int:
     if options.json:
         write_json(options.json, record)
         results.print(f"written: {options.json}")
+    for made in (options.report, options.figures):
+        if made:
+            results.print(f"written: {made}")
     if options.store:
         results.print(f"features kept in: {options.store}")
     return 0
@@ -202,6 +209,15 @@ def _build_parser() -> argparse.ArgumentParser:
     add_recipe(predict)
     predict.add_argument("--store", metavar="DIR", help="keep features here and find them again")
     predict.add_argument("--json", metavar="FILE", help="write everything here; - for stdout")
+    predict.add_argument("--report", metavar="FILE.html", help="write a page to look at here")
+    predict.add_argument(
+        "--embed-video",
+        action="store_true",
+        help="put the video into the page (converted if browsers cannot play it), not a link to it",
+    )
+    predict.add_argument(
+        "--figures", metavar="DIR", help="write the main figures here as PNG and SVG"
+    )
 
     align = command("align", _align, "find when each word is said")
     align.add_argument("clip", help="video or sound file")

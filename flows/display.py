@@ -20,6 +20,8 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
+from rmfn.wording import describe_spread, describe_value
+
 # Progress and warnings go to stderr, so that stdout holds results only.
 screen = Console(stderr=True, highlight=False)
 # A file or a pipe has no width of its own: what a wide terminal shows.
@@ -100,21 +102,6 @@ def show_prediction(record: dict[str, Any], scales: dict[str, tuple[float, float
     results.print(describe_quality(quality), style="dim")
     for warning in quality["warnings"]:
         results.print(Text(f"warning: {warning}", style="yellow"))
-
-
-def describe_value(found: dict[str, Any]) -> str:
-    """One prediction in a few characters: a number, a probability, or a class."""
-    value = found["value"]
-    if isinstance(value, str):
-        return value
-    return f"{value:.0%}" if "probabilities" in found else f"{value:+.2f}"
-
-
-def describe_spread(found: dict[str, Any]) -> str:
-    """How sure a prediction is: its interval, or what each class has."""
-    if "probabilities" in found:
-        return ", ".join(f"{name} {share:.0%}" for name, share in found["probabilities"].items())
-    return "{:+.2f} to {:+.2f}".format(*found["interval"])
 
 
 def _show_cells(

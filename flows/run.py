@@ -64,6 +64,9 @@ def predict_clip(
     transcript: str | None = None,
     store: str | None = None,
     progress: Progress = ignore_progress,
+    report: str | Path | None = None,
+    embed_video: bool = False,
+    figures: str | Path | None = None,
 ) -> dict[str, Any]:
     """Predict one clip.
 
@@ -74,6 +77,9 @@ def predict_clip(
     model : folder of a checkpoint, or the name of a shipped one.
     transcript : file with what is said; without it the speech is recognised.
     store : folder where finished stages are kept and found again.
+    report : where to write the clip's page (`rmfn.pages.clip`).
+    embed_video : put the video into the page instead of a link to it.
+    figures : folder for the page's main figures as PNG and SVG; without ``report`` too.
 
     Returns
     -------
@@ -98,7 +104,7 @@ def predict_clip(
     predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
     progress("predict", 1.0)
     spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
-    return {
+    record = {
         "clip": {
             "id": processed.clip.id,
             "path": str(processed.clip.path),
@@ -114,6 +120,22 @@ def predict_clip(
         "quality": processed.quality.to_json(),
         "seconds": {**processed.seconds, "total": time.perf_counter() - started},
     }
+    if report is not None or figures is not None:
+        from rmfn.pages.clip import write_clip_page
+
+        card = folder / "README.md"
+        write_clip_page(
+            report,
+            record,
+            processed,
+            predictor,
+            made,
+            card=card.read_text(encoding="utf-8") if card.is_file() else "",
+            embed_video=embed_video,
+            figures=figures,
+            progress=progress,
+        )
+    return record
 
 
 def find_model(name_or_path: str | None) -> Path:
