@@ -16,7 +16,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import State, flow, get_run_logger, task
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_table_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import TerminationSignal
 from prefect.futures import wait
@@ -82,10 +86,24 @@ def track(path: str, modality: str, recipe: str, store: str) -> float:
 
 @task(name="predict", **STAGE)
 def predict(
-    path: str, recipe: str, model: str | None, transcript: str | None, store: str
+    path: str,
+    recipe: str,
+    model: str | None,
+    transcript: str | None,
+    store: str,
+    report: str | None,
+    embed_video: bool,
 ) -> dict[str, Any]:
-    """Put the stored stages together and predict: a small record that fits in JSON."""
-    return run.predict_clip(path, recipe=recipe, model=model, transcript=transcript, store=store)
+    """Put the stored stages together and predict: a small record that fits in JSON, and a page."""
+    return run.predict_clip(
+        path,
+        recipe=recipe,
+        model=model,
+        transcript=transcript,
+        store=store,
+        report=report,
+        embed_video=embed_video,
+    )
 
 
 @flow(
@@ -103,6 +121,8 @@ def predict_video(
     model: TypedText | None = None,
     transcript: TypedText | None = None,
     store: TypedText | None = None,
+    report: TypedText | None = None,
+    embed_video: bool = False,
 ) -> Any:
     """Predict what is expressed in a video of a person talking.
 
@@ -113,18 +133,20 @@ def predict_video(
     model : folder of a checkpoint, or the name of a shipped one.
     transcript : file with what is said; without it the speech is recognised.
     store : folder where finished stages are kept; without it they are thrown away at the end.
+    report : HTML file to write, a page to look at.
+    embed_video : put the video into that page instead of a link to it.
 
     Returns
     -------
     The record of `flows.run.predict_clip`. On bad input, a failed state whose message is one line
-    for a person. Two artifacts go with the run: the table ``predict-video-utterances`` and the
-    report ``predict-video-quality``.
+    for a person. Artifacts go with the run: the table ``predict-video-utterances``, the report
+    ``predict-video-quality`` and, if a page was written, the link ``predict-video-page``.
     """
     started = time.perf_counter()
     logger = get_run_logger()
     try:
         clip = check_path(path)
-        files = {"model": model, "transcript": transcript, "store": store}
+        files = {"model": model, "transcript": transcript, "store": store, "report": report}
         paths = {
             name: check_text(name, value)
             for name, value in files.items()
@@ -134,7 +156,13 @@ def predict_video(
         _check_before_work(clip, recipe, paths.get("transcript"))
         with _keep_in(paths.get("store")) as folder:
             result = _run_stages(
-                str(clip), recipe, paths.get("model"), paths.get("transcript"), folder
+                str(clip),
+                recipe,
+                paths.get("model"),
+                paths.get("transcript"),
+                folder,
+                paths.get("report"),
+                embed_video,
             )
     except (TerminationSignal, KeyboardInterrupt):
         _give_up()
@@ -154,6 +182,12 @@ def predict_video(
         markdown=report_quality(result),
         description=f"How far to trust the predictions for {clip}",
     )
+    if "report" in paths:
+        page = Path(paths["report"]).absolute()
+        create_link_artifact(
+            key="predict-video-page", link=page.as_uri(), description=f"The page of {clip}"
+        )
+        logger.info("written: %s", page)
     for warning in result["quality"]["warnings"]:
         logger.warning("%s", warning)
     logger.info("%s: %s", clip.name, describe_overall(result))
@@ -253,7 +287,13 @@ def _check_before_work(clip: Path, recipe: str, transcript: str | None) -> None:
 
 
 def _run_stages(
-    clip: str, recipe: str, model: str | None, transcript: str | None, store: str
+    clip: str,
+    recipe: str,
+    model: str | None,
+    transcript: str | None,
+    store: str,
+    report: str | None,
+    embed_video: bool,
 ) -> dict[str, Any]:
     """Sound and picture side by side, then the prediction from what they left in the store."""
     stages = {
@@ -263,7 +303,7 @@ def _run_stages(
     }
     wait(list(stages.values()))
     seconds = {name: stage.result() for name, stage in stages.items()}
-    result = predict(clip, recipe, model, transcript, store)
+    result = predict(clip, recipe, model, transcript, store, report, embed_video)
     # What the record itself timed came after these.
     return {**result, "seconds": {**seconds, **result["seconds"]}}
 
