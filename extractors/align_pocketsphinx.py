@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from extractors.boundaries import refine_boundaries
 from extractors.loudness import find_peak, find_quiet
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages
 from extractors.pronounce import Pronunciation, pronounce
 from extractors.resampling import resample
 from extractors.sphinx_decoder import ANALYSIS, FRAME, RATE, STATES, Decoder

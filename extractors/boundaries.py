@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages
 
 WINDOW = 0.005  # s, of one short-time spectrum; a change is seen no sharper than that
 HOP = 0.001  # s

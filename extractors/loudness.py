@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages
 
 BLOCK = 1 << 20  # samples looked at together
 STEP = 0.010  # s between the moments that are compared

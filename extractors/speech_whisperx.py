@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.loudness import find_quiet
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages
 from extractors.resampling import resampled_length, resampled_slice
 from extractors.types import Audio, Segment, Transcript
 from extractors.weights import WeightsMissing, locate_weights

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages
 
 BLOCK = 1 << 20  # samples looked at together
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.mapped import forget_pages, make_rows
 from extractors.types import FeatureTrack, Frame
 from extractors.visual_detector import Found, Watcher
 from extractors.visual_shape import (
@@ -38,7 +39,8 @@ from extractors.visual_speaker import (
 from extractors.weights import locate_weights
 
 Floats = NDArray[np.float32]
-ROWS = 512  # in a block
+ROWS = 4096  # in a block
+BATCH = 512  # rows written together
 IN_WORK = 3  # frames: one at each of two detectors, one that waits or is measured
 
 
@@ -132,9 +134,7 @@ class MediaPipe:
         return self._assemble(times, counts, tracks)
 
     def _assemble(self, times: list[float], counts: list[int], tracks: list[Track]) -> FeatureTrack:
-        # Memory that nothing was written to takes no room, and what moved into the matrix leaves
-        # its own.
-        values = np.empty((len(times), len(self.names)), dtype=np.float32)
+        values = make_rows(len(times), len(self.names))
         seen = np.zeros(len(times), dtype=bool)
         others, pieces = 0, 0
         if tracks:
@@ -143,16 +143,20 @@ class MediaPipe:
             others, pieces = sum(map(_stays, persons)), len(speaker)
             for track in speaker:
                 seen[track.frames] = True
-                track.rows.reverse()
-                for frame in track.frames:
-                    values[frame, len(_COUNTS) :] = track.rows.pop()
-        values[~seen] = np.nan
-        values[:, 0] = seen
-        values[:, 1] = counts
+                for number, (frame, row) in enumerate(zip(track.frames, track.rows, strict=True)):
+                    values[frame, len(_COUNTS) :] = row
+                    if number % BATCH == 0:
+                        forget_pages(values)
+                        forget_pages(row)
+        for first in range(0, len(values), BATCH):
+            part = slice(first, first + BATCH)
+            values[part][~seen[part]] = np.nan
+            values[part, 0], values[part, 1] = seen[part], counts[part]
+            forget_pages(values)
         notes: dict[str, float | str] = {
             "frames": len(times),
             "frames_with_speaker": int(seen.sum()),
-            "frames_with_faces": int((values[:, 1] > 0).sum()),
+            "frames_with_faces": sum(count > 0 for count in counts),
             "other_persons": others,
             "speaker_found_again": max(pieces - 1, 0),
         }
@@ -221,10 +225,7 @@ class MediaPipe:
 
 
 class _Rows:
-    """Rows side by side in blocks: a block's memory goes back to the system when its rows are gone.
-
-    What small arrays leave behind stays with the process.
-    """
+    """Rows side by side in blocks, which lie in files."""
 
     def __init__(self) -> None:
         self._used = ROWS
@@ -233,7 +234,8 @@ class _Rows:
     def keep(self, row: Floats) -> Floats:
         """The same row [D], in a block."""
         if self._used == ROWS:
-            self._used, self._block = 0, np.empty((ROWS, len(row)), np.float32)
+            forget_pages(self._block)
+            self._used, self._block = 0, make_rows(ROWS, len(row))
         kept = self._block[self._used]
         kept[:] = row
         self._used += 1

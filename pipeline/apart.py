@@ -31,7 +31,7 @@ from typing import IO, Any
 
 from pydantic import TypeAdapter
 
-from extractors.mapped_sound import map_samples
+from extractors.mapped import map_samples
 from extractors.types import Audio, FeatureTrack, Frame
 from extractors.weights import WeightsDamaged, WeightsMissing
 from pipeline.clip import Clip

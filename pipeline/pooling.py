@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from extractors.mapped import forget_pages
 from extractors.types import FeatureTrack, Word, WordFeatures
 
 # How far, in frame spacings, the nearest frame may be from a word that holds no frame centre.
 NEAREST = 1.5
+BLOCK = 2048  # frames looked at together: of hours of them no more are in memory
 
 
 def pool(track: FeatureTrack, words: Sequence[Word]) -> WordFeatures:
@@ -38,17 +40,24 @@ def pool(track: FeatureTrack, words: Sequence[Word]) -> WordFeatures:
         return WordFeatures(values, np.zeros(n_words, np.float32), track.names)
     first, last = _frame_ranges(track.times, words)
 
-    # One row more than frames: a range may end behind the last.
-    shape = (len(track.times) + 1, n_columns)
-    finite = np.zeros(shape, bool)
-    np.isfinite(track.values, out=finite[:-1])
-    measured = np.zeros(shape, np.float32)
-    np.copyto(measured[:-1], track.values, where=finite[:-1])
-    counts = _range_sums(finite, first, last)  # [N, D]
-    means = np.full((n_words, n_columns), np.nan)
-    np.divide(_range_sums(measured, first, last), counts, out=means, where=counts > 0)
-
-    seen = _range_sums(np.append(track.observed, False)[:, None], first, last)[:, 0]  # [N]
+    counts = np.zeros((n_words, n_columns), np.int32)
+    sums = np.zeros((n_words, n_columns))
+    seen = np.zeros(n_words, np.int32)
+    for begin in range(0, len(track.times), BLOCK):
+        end = min(begin + BLOCK, len(track.times))
+        here = np.flatnonzero((first < end) & (last > begin))  # words with frames in this block
+        part = first[here].clip(begin) - begin, last[here].clip(None, end) - begin
+        # One row more than frames: a range may end behind the last.
+        finite = np.zeros((end - begin + 1, n_columns), bool)
+        np.isfinite(track.values[begin:end], out=finite[:-1])
+        measured = np.zeros((end - begin + 1, n_columns), np.float32)
+        np.copyto(measured[:-1], track.values[begin:end], where=finite[:-1])
+        observed = np.append(track.observed[begin:end], False)[:, None]
+        forget_pages(track.values)
+        counts[here] += _range_sums(finite, *part, np.int32)
+        sums[here] += _range_sums(measured, *part, np.float64)
+        seen[here] += _range_sums(observed, *part, np.int32)[:, 0]
+    means = np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
     held = last - first
     coverage = np.divide(seen, held, out=np.zeros(n_words), where=held > 0)
     if n_columns:
@@ -77,8 +86,8 @@ def _frame_ranges(
 
 
 def _range_sums(
-    rows: NDArray, first: NDArray[np.intp], last: NDArray[np.intp]
-) -> NDArray[np.float64]:
+    rows: NDArray, first: NDArray[np.intp], last: NDArray[np.intp], kind: type[np.generic]
+) -> NDArray:
     """Sums of rows first..last-1, [N, D]; ``rows`` has one row that belongs to no range at its end.
 
     Summed range by range (differences of one running total would lose a small value that follows a
@@ -86,6 +95,6 @@ def _range_sums(
     what lies between two words, and is left out.
     """
     bounds = np.column_stack([first, last]).ravel()
-    sums = np.add.reduceat(rows, bounds, axis=0, dtype=np.float64)[::2]
+    sums = np.add.reduceat(rows, bounds, axis=0, dtype=kind)[::2]
     sums[first == last] = 0.0
     return sums

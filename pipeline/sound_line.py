@@ -12,7 +12,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.mapped_sound import map_samples
+from extractors.mapped import map_samples
 
 SILENCE = 1 << 16  # samples written at a time where there is no sound
 

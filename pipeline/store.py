@@ -31,18 +31,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from extractors.types import FeatureTrack, Word
 from pipeline.errors import DatasetError
 from pipeline.sequence import AlignedSequence
 from pipeline.tables import (
     DAMAGED,
+    open_table,
+    parquet_to_track,
     read_metadata,
-    read_table,
+    read_rows,
     read_text,
     sequence_to_table,
     table_to_sequence,
-    table_to_track,
     table_to_words,
     track_to_table,
     words_to_table,
@@ -118,7 +121,7 @@ class Store:
         self._put(clip_id, "words", key, words_to_table(words), metadata)
 
     def get_words(self, clip_id: str, key: str) -> tuple[Word, ...] | None:
-        return self._get(clip_id, "words", key, table_to_words)
+        return self._get(clip_id, "words", key, lambda rows: table_to_words(read_rows(rows)))
 
     def put_track(
         self,
@@ -128,10 +131,11 @@ class Store:
         track: FeatureTrack,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        self._put(clip_id, f"track.{modality}", key, track_to_table(track), metadata)
+        table = track_to_table(track)
+        self._put(clip_id, f"track.{modality}", key, table, metadata, track.values)
 
     def get_track(self, clip_id: str, modality: str, key: str) -> FeatureTrack | None:
-        return self._get(clip_id, f"track.{modality}", key, table_to_track)
+        return self._get(clip_id, f"track.{modality}", key, parquet_to_track)
 
     def put_sequence(
         self, key: str, sequence: AlignedSequence, metadata: Mapping[str, str] | None = None
@@ -139,7 +143,7 @@ class Store:
         self._put(sequence.clip_id, "sequence", key, sequence_to_table(sequence), metadata)
 
     def get_sequence(self, clip_id: str, key: str) -> AlignedSequence | None:
-        return self._get(clip_id, "sequence", key, table_to_sequence)
+        return self._get(clip_id, "sequence", key, lambda rows: table_to_sequence(read_rows(rows)))
 
     def _put(
         self,
@@ -148,24 +152,26 @@ class Store:
         key: str,
         table: pa.Table,
         metadata: Mapping[str, str] | None,
+        values: NDArray | None = None,
     ) -> None:
         path = self.path(clip_id, stage, key)
         if isinstance(path, Path):
             path.parent.mkdir(exist_ok=True)
             sweep_folder(path.parent)
         known = {"clip_id": clip_id, "stage": stage, "key": key}
-        write_table(path, table, {**(metadata or {}), **known})
+        write_table(path, table, {**(metadata or {}), **known}, values)
 
     def _get(
-        self, clip_id: str, stage: str, key: str, convert: Callable[[pa.Table], _T]
+        self, clip_id: str, stage: str, key: str, convert: Callable[[pq.ParquetFile], _T]
     ) -> _T | None:
         path = self.path(clip_id, stage, key)
         try:
-            table = read_table(path)
-            found = [read_text(table, name) for name in ("clip_id", "stage", "key")]
-            if found != [clip_id, stage, key]:
-                raise DatasetError(f"it holds {'/'.join(found)}")
-            return convert(table)
+            with open_table(path) as parquet:
+                schema = parquet.schema_arrow
+                found = [read_text(schema, name) for name in ("clip_id", "stage", "key")]
+                if found != [clip_id, stage, key]:
+                    raise DatasetError(f"it holds {'/'.join(found)}")
+                return convert(parquet)
         except FileNotFoundError:
             return None
         except DAMAGED as e:
@@ -188,7 +194,7 @@ def write_track(
     OSError
         The file cannot be written.
     """
-    write_table(Path(path), track_to_table(track), metadata or {})
+    write_table(Path(path), track_to_table(track), metadata or {}, track.values)
 
 
 def read_track(path: str | os.PathLike[str]) -> FeatureTrack:
@@ -200,7 +206,8 @@ def read_track(path: str | os.PathLike[str]) -> FeatureTrack:
         There is no such file; it is damaged or holds no track.
     """
     try:
-        return table_to_track(read_table(Path(path)))
+        with open_table(Path(path)) as parquet:
+            return parquet_to_track(parquet)
     except FileNotFoundError:
         raise
     except DAMAGED as e:

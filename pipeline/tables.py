@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from extractors.mapped import forget_pages, make_rows
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.sequence import AlignedSequence
 from pipeline.whole import open_whole, write_whole
@@ -35,32 +37,53 @@ ROWS = 2048  # written, and read, at a time: what that needs beside the table is
 DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
 
 
-def write_table(path: Place, table: pa.Table, metadata: Mapping[str, str]) -> None:
-    """Write a table as Parquet, whole or not at all."""
+def write_table(
+    path: Place, table: pa.Table, metadata: Mapping[str, str], values: NDArray | None = None
+) -> None:
+    """Write a table as Parquet, whole or not at all.
+
+    ``values`` are what a column was made of, if they are mapped: they are forgotten row by row.
+    """
     known = {"written_by": f"rmfn {version('rmfn')}, pyarrow {pa.__version__}"}
     merged = {**(table.schema.metadata or {}), **metadata, **known}
     table = table.replace_schema_metadata(merged)
-    write_whole(
-        path,
-        lambda file: pq.write_table(
-            table,
-            file,
-            compression="zstd",
-            use_dictionary=False,
-            write_page_checksum=True,
-            row_group_size=ROWS,
-        ),
-    )
+
+    def write(file: IO[bytes]) -> None:
+        with pq.ParquetWriter(
+            file, table.schema, compression="zstd", use_dictionary=False, write_page_checksum=True
+        ) as writer:
+            for first in range(0, len(table), ROWS):
+                writer.write_table(table.slice(first, ROWS))
+                if values is not None:
+                    forget_pages(values)
+
+    write_whole(path, write)
 
 
-def read_table(path: Place) -> pa.Table:
-    """Read what `write_table` wrote; the pages' checksums are compared."""
+@contextmanager
+def open_table(path: Place) -> Iterator[pq.ParquetFile]:
+    """What `write_table` wrote, to be read; the pages' checksums are compared."""
     with (
         open_whole(path) as file,
         pq.ParquetFile(file, page_checksum_verification=True) as parquet,
     ):
-        groups = map(parquet.read_row_group, range(parquet.num_row_groups))
-        return pa.concat_tables([parquet.schema_arrow.empty_table(), *groups])
+        yield parquet
+
+
+def read_groups(parquet: pq.ParquetFile) -> Iterator[pa.Table]:
+    """The rows of a file, some at a time."""
+    return map(parquet.read_row_group, range(parquet.num_row_groups))
+
+
+def read_rows(parquet: pq.ParquetFile) -> pa.Table:
+    """All rows of a file."""
+    return pa.concat_tables([parquet.schema_arrow.empty_table(), *read_groups(parquet)])
+
+
+def read_table(path: Place) -> pa.Table:
+    """All of what `write_table` wrote."""
+    with open_table(path) as parquet:
+        return read_rows(parquet)
 
 
 def read_metadata(path: Place) -> dict[str, str]:
@@ -76,13 +99,13 @@ def read_metadata(path: Place) -> dict[str, str]:
     return {name.decode(): text.decode() for name, text in found.items() if name != b"ARROW:schema"}
 
 
-def read_text(table: pa.Table, name: str) -> str:
+def read_text(schema: pa.Schema, name: str) -> str:
     """An entry of a table's metadata."""
-    return (table.schema.metadata or {})[name.encode()].decode()
+    return (schema.metadata or {})[name.encode()].decode()
 
 
-def _json(table: pa.Table, name: str) -> Any:
-    return json.loads(read_text(table, name))
+def _json(schema: pa.Schema, name: str) -> Any:
+    return json.loads(read_text(schema, name))
 
 
 def column(values: NDArray[Any], dtype: type[np.generic]) -> pa.Array:
@@ -141,15 +164,19 @@ def track_to_table(track: FeatureTrack) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(said)
 
 
-def table_to_track(table: pa.Table) -> FeatureTrack:
-    names = tuple(_json(table, "names"))
-    return FeatureTrack(
-        matrix(table, "values", len(names)),
-        table["time"].to_numpy(),
-        names,
-        table["observed"].to_numpy(),
-        _json(table, "notes"),
-    )
+def parquet_to_track(parquet: pq.ParquetFile) -> FeatureTrack:
+    """A track whose values are mapped, if they are many."""
+    names, count = tuple(_json(parquet.schema_arrow, "names")), parquet.metadata.num_rows
+    values = make_rows(count, len(names))
+    times, observed = np.empty(count), np.empty(count, bool)
+    end = 0
+    for group in read_groups(parquet):
+        rows = slice(end, end + len(group))
+        end = rows.stop
+        values[rows] = matrix(group, "values", len(names))
+        times[rows], observed[rows] = group["time"].to_numpy(), group["observed"].to_numpy()
+        forget_pages(values)
+    return FeatureTrack(values, times, names, observed, _json(parquet.schema_arrow, "notes"))
 
 
 def sequence_to_table(sequence: AlignedSequence) -> pa.Table:
@@ -169,6 +196,6 @@ def table_to_sequence(table: pa.Table) -> AlignedSequence:
             table[f"{modality}.coverage"].to_numpy(),
             tuple(names),
         )
-        for modality, names in _json(table, "names").items()
+        for modality, names in _json(table.schema, "names").items()
     }
-    return AlignedSequence(read_text(table, "clip_id"), table_to_words(table), features)
+    return AlignedSequence(read_text(table.schema, "clip_id"), table_to_words(table), features)

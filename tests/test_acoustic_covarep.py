@@ -16,7 +16,7 @@ import soxr
 from scipy.io import wavfile
 
 from extractors.acoustic_covarep import NAMES, Covarep
-from extractors.mapped_sound import map_samples
+from extractors.mapped import map_samples
 from extractors.types import Audio
 from pipeline.clip import open_clip
 from pipeline.media import decode_sound

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import json
+import mmap
 import multiprocessing
 import os
 import threading
@@ -15,6 +16,7 @@ import pytest
 
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.errors import DatasetError
+from pipeline.pooling import pool
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store, open_store, read_track, write_track
 from pipeline.whole import open_place
@@ -344,11 +346,13 @@ def test_elsewhere_a_write_that_fails_leaves_what_was_there(away, monkeypatch):
     there = Store(away)
     there.put_words(CLIP, "k", WORDS)
 
-    def break_off(table, file, **options):
-        file.write(b"PAR1 half a file")
+    write = pq.ParquetWriter.write_table
+
+    def break_off(writer, table):
+        write(writer, table)
         raise OSError(errno.EIO, "the cable was pulled")
 
-    monkeypatch.setattr(pq, "write_table", break_off)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", break_off)
     for key in ("k", "new"):
         with pytest.raises(OSError, match="the cable was pulled"):
             there.put_words(CLIP, key, WORDS[:1])
@@ -441,3 +445,37 @@ def test_a_service_that_does_not_answer_is_told_in_one_line(monkeypatch):
     monkeypatch.setattr(type(place.fs), "open", refuse)
     with pytest.raises(DatasetError, match=r"memory://.*: cannot be reached \(no route to host\)"):
         Store(place)
+
+
+def test_a_long_track_comes_back_without_being_held(tmp_path):
+    """20,000 rows are mapped: written, read and pooled, their pages go back."""
+    track = make_track(20_000, 200)
+    store = Store(tmp_path / "s")
+    store.put_track(CLIP, "visual", "k", track)
+    before = _resident()
+    kept = store.get_track(CLIP, "visual", "k")
+    np.testing.assert_array_equal(kept.times, track.times)
+    assert _owner(kept.values) is not None
+    store.put_track(CLIP, "visual", "again", kept)
+    pool(kept, [Word("all", 0.0, float(kept.times[-1]) + 1)])
+    assert _resident() - before < track.values.nbytes / 4
+    np.testing.assert_array_equal(kept.values, track.values)
+    same = store.path(CLIP, "track.visual", "again").stat().st_size
+    assert same == pytest.approx(store.path(CLIP, "track.visual", "k").stat().st_size, abs=16)
+
+
+def _owner(values):
+    while isinstance(values, np.ndarray):
+        values = values.base
+    return values if isinstance(values, mmap.mmap) else None
+
+
+def _resident():
+    """Bytes of mapped temporary files that this process holds."""
+    size, ours = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0] and ":" not in line.split()[0]:
+            ours = line.endswith("(deleted)")
+        elif ours and line.startswith("Rss:"):
+            size += int(line.split()[1]) * 1024
+    return size

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from extractors.acoustic_covarep import NAMES
 from extractors.acoustic_covarep import track as whole
 from extractors.acoustic_covarep.creak_network import Network
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages, make_rows
 from extractors.resampling import resample
 from extractors.types import Audio, FeatureTrack
 
@@ -30,7 +30,7 @@ def measure(
     count = max(0, (n - whole.FIRST_ROW - 1) // whole.HOP + 1)
     rows = whole.FIRST_ROW + 1.0 + whole.HOP * np.arange(count)  # samples counted from 1
     seconds: NDArray[np.float64] = (rows - 1) / whole.RATE
-    values = np.zeros((count, len(NAMES)), np.float32)
+    values = make_rows(count, len(NAMES))
     pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
     voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
     frame_at = np.floor(frames.times * whole.RATE + 0.5)

@@ -19,7 +19,7 @@ from extractors.acoustic_covarep.phase import fit_rd, wrap
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, lp_residual
 from extractors.acoustic_covarep.sinusoids import frame_spectra
 from extractors.acoustic_covarep.spectrum import maxima_dispersion, needed_span, peak_slope
-from extractors.mapped_sound import forget_pages
+from extractors.mapped import forget_pages
 
 RATE = 16000  # samples a second; all orders and bands below are meant for it
 HOP = 160  # samples between rows
