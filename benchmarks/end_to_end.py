@@ -3,7 +3,9 @@
     python -m benchmarks.end_to_end [--seconds 50] [--repeat 3]
 
 Every cold run is a fresh process, imports and model loading included. "Sequential" runs the very
-same stage functions one after another; the two kinds alternate, so that a busy machine slows both.
+same stage functions one after another, on all cores (the face's stage uses two by itself) and on a
+single one, where nothing at all goes side by side. The kinds alternate, so that a busy machine slows
+each.
 """
 
 from __future__ import annotations
@@ -75,11 +77,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=50.0)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--child", choices=("sequential", "warm"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("sequential", "single", "warm"), help=argparse.SUPPRESS)
     parser.add_argument("--clip", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        run = run_sequential if options.child == "sequential" else run_warm
+        if options.child == "single":
+            psutil.Process().cpu_affinity([0])  # children inherit it
+        run = run_warm if options.child == "warm" else run_sequential
         print(json.dumps(run(options.clip)))
         return
     from benchmarks.made_clips import make_talk
@@ -90,12 +94,13 @@ def main() -> None:
         length = open_clip(clip).duration
         me = (sys.executable, "-m", "benchmarks.end_to_end", "--clip", clip, "--child")
         rmfn = (sys.executable, "-m", "flows.cli", "predict", clip, "--json", "-")
-        cold, sequential, stages = [], [], []
+        cold, sequential, stages, single = [], [], [], []
         for _ in range(options.repeat):
             cold.append(time_process(*rmfn)[0])
             wall, printed = time_process(*me, "sequential")
             sequential.append(wall)
             stages.append(json.loads(printed.splitlines()[-1]))
+            single.append(time_process(*me, "single")[0])
         warm = json.loads(time_process(*me, "warm")[1].splitlines()[-1])
     print(f"clip: {length:.1f} s, 1280 x 720, 30 frames a second; {options.repeat} runs each")
     print("\n| stage | cold, one after another [s] | warm, overlapped [s] |\n|---|---|---|")
@@ -104,9 +109,12 @@ def main() -> None:
         print(f"| {stage} | {alone:.1f} | {warm.get(stage, 0.0):.1f} |")
     one, other = statistics.median(cold), statistics.median(sequential)
     print(f"| whole process | {other:.1f} | |")
-    print(f"\ncold `rmfn predict`: {one:.1f} s = {one / other:.2f} of the sequential sum")
-    print(f"cold, runs: {[round(value, 1) for value in cold]}")
-    print(f"sequential, runs: {[round(value, 1) for value in sequential]}")
+    print(
+        f"\ncold `rmfn predict`: {one:.1f} s = {one / other:.2f} of the sequential sum, "
+        f"{one / statistics.median(single):.2f} of that on one core"
+    )
+    for kind, runs in (("cold", cold), ("sequential", sequential), ("on one core", single)):
+        print(f"{kind}, runs: {[round(value, 1) for value in runs]}")
     print(
         f"warm: {warm['wall']:.1f} s = {length / warm['wall']:.2f} times faster than real time, "
         f"{warm['cpu'] / length:.2f} CPU seconds a second"
