@@ -4,8 +4,8 @@
 
 Every cold run is a fresh process, imports and model loading included. "Sequential" runs the very
 same stage functions one after another, on all cores (the face's stage uses two by itself) and on a
-single one, where nothing at all goes side by side. The kinds alternate, so that a busy machine slows
-each.
+single one, where nothing at all goes side by side. The kinds alternate, so that a busy machine
+slows each.
 """
 
 from __future__ import annotations
