@@ -7,7 +7,7 @@ import json
 import time
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from extractors.types import Transcript
 from pipeline.clip import open_clip
@@ -24,6 +24,9 @@ from pipeline.process import (
 from pipeline.quality import describe_words
 from pipeline.recipe import Recipe, load_recipe, require_features
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from rmfn.predict import Predictor
 
 DEFAULT_RECIPE = "embedded"
 DEFAULT_MODEL = "mosi-language"
@@ -98,28 +101,10 @@ def predict_clip(
     started = time.perf_counter()
     processed = process_clip(path, made, said, None if store is None else Store(store), progress)
     progress("predict", None)
-    from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
-
     predictor = _load_predictor(folder, identify_model(folder))
-    predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
+    record = describe_prediction(processed, predictor, made.provenance)
     progress("predict", 1.0)
-    spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
-    record = {
-        "clip": {
-            "id": processed.clip.id,
-            "path": str(processed.clip.path),
-            "duration": processed.clip.duration,
-        },
-        "recipe": made.provenance,
-        "model": describe_model(predictor),
-        "utterances": [
-            {**span, "prediction": prediction}
-            for span, prediction in zip(spans, predicted, strict=True)
-        ],
-        "overall": weigh_utterances(predicted, [span["end"] - span["start"] for span in spans]),
-        "quality": processed.quality.to_json(),
-        "seconds": {**processed.seconds, "total": time.perf_counter() - started},
-    }
+    record["seconds"]["total"] = time.perf_counter() - started
     if report is not None or figures is not None:
         from rmfn.pages.clip import write_clip_page
 
@@ -136,6 +121,37 @@ def predict_clip(
             progress=progress,
         )
     return record
+
+
+def describe_prediction(
+    processed: ProcessedClip, predictor: Predictor, provenance: dict[str, Any]
+) -> dict[str, Any]:
+    """Predict a processed clip: the record of `predict_clip`.
+
+    Parameters
+    ----------
+    provenance : ``Recipe.provenance`` of the recipe that made the features.
+    """
+    from rmfn.predict_clip import describe_model, predict_utterances, weigh_utterances
+
+    predicted = predict_utterances(predictor, processed.sequence, processed.utterances)
+    spans = [_describe_utterance(processed, utterance) for utterance in processed.utterances]
+    return {
+        "clip": {
+            "id": processed.clip.id,
+            "path": str(processed.clip.path),
+            "duration": processed.clip.duration,
+        },
+        "recipe": provenance,
+        "model": describe_model(predictor),
+        "utterances": [
+            {**span, "prediction": prediction}
+            for span, prediction in zip(spans, predicted, strict=True)
+        ],
+        "overall": weigh_utterances(predicted, [span["end"] - span["start"] for span in spans]),
+        "quality": processed.quality.to_json(),
+        "seconds": dict(processed.seconds),
+    }
 
 
 def find_model(name_or_path: str | None) -> Path:

@@ -1,4 +1,4 @@
-"""Where a model errs, as numbers: classes mistaken for each other, errors by length and by coverage,
+"""Where a model errs, as numbers: classes mistaken for each other, errors by length and coverage,
 whether its intervals and probabilities hold, the segments it got most wrong.
 
 Everything here is of one target: labels [n] without NaN, predictions [n, outputs of the target].
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,9 +101,8 @@ def bin_by_length(scored: Scored) -> list[Bin]:
     """By the number of words, about as many segments in each."""
     words = scored.segments.words[scored.rows]
     edges = np.unique(np.quantile(words, np.linspace(0, 1, BINS + 1)).round().astype(int))
-    edges = np.append(edges[:-1], words.max() + 1) if len(edges) > 1 else edges + [0, 1]
     found = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise([*(edges[:-1] if len(edges) > 1 else edges), words.max() + 1]):
         name = str(low) if high - low == 1 else f"{low} to {high - 1}"
         found += _bin(scored, name, (words >= low) & (words < high))
     return found
@@ -112,7 +112,7 @@ def bin_by_coverage(scored: Scored, modality: str) -> list[Bin]:
     """By how much of a modality was measured, from nothing to everything."""
     covered = scored.segments.coverage[modality][scored.rows]
     found = []
-    for name, low, high in zip(COVERED_NAMES, COVERED[:-1], COVERED[1:], strict=True):
+    for name, (low, high) in zip(COVERED_NAMES, pairwise(COVERED), strict=True):
         found += _bin(scored, name, (covered >= low) & (covered < high))
     return found
 
@@ -131,8 +131,10 @@ def _bin(scored: Scored, name: str, inside: NDArray[np.bool_]) -> list[Bin]:
 
 
 def measure_coverage(scored: Scored) -> dict[float, float]:
-    """{nominal: share of labels inside} of a regression's intervals, their widths set on nine tenths
-    of the videos and tried on the last, in turn."""
+    """{nominal: share of labels inside} of a regression's intervals, their widths set on nine
+    tenths of the videos and tried on the last, in turn; empty of a single video."""
+    if len(set(scored.videos)) < 2:
+        return {}
     return {level: try_widths(scored.errors, scored.videos, level) for level in LEVELS}
 
 

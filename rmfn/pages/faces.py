@@ -158,6 +158,7 @@ def draw_units(track: FeatureTrack) -> dict[str, Any] | None:
             {
                 "type": "scatter",
                 "mode": "markers",
+                "cliponaxis": False,
                 "y": titles,
                 "x": np.round(middle, 4),
                 "marker": {"color": "var(--visual)", "size": 9, "symbol": "diamond"},

@@ -62,11 +62,11 @@ _WANTED = (
         "Smile and brow",
         "0 to 1",
         "visual",
-        {"au12": "smile (AU12)", "au04": "lowered brow (AU4)"},
+        {"au12": "AU12", "au04": "AU4"},
         (0.0, 1.0),
     ),
-    ("Head", "degrees", "visual", {"pitch": "up", "yaw": "right", "roll": "tilt"}, None),
-    ("Gaze in the head", "degrees", "visual", {"gaze_pitch": "up", "gaze_yaw": "right"}, None),
+    ("Head °", "degrees", "visual", {"pitch": "up", "yaw": "right", "roll": "tilt"}, None),
+    ("Gaze °", "degrees", "visual", {"gaze_pitch": "up", "gaze_yaw": "right"}, None),
 )
 
 
@@ -191,7 +191,7 @@ def draw_timeline(
         layout.setdefault(f"yaxis{name}", {})["domain"] = domain
         top = bottom
         if place == 0:
-            notes += _title(f"Prediction: {predicted['label']}", predicted["unit"], 1.0, _KEYS)
+            notes += _title(_escape(predicted["label"]), predicted["unit"], 1.0, _KEYS)
             continue
         row = rows[place - 1]
         colours = _COLOURS[row.modality]
@@ -253,9 +253,10 @@ _COLOURS = {
     "acoustic": ("var(--acoustic)", "var(--second)", "var(--third)"),
 }
 _DASHES = ("solid", "dash", "dot")
+_MARKS = {"solid": "━", "dash": "╍", "dot": "┄"}
 _KEYS = (
-    ("utterance, with its interval", "var(--accent)", "solid"),
-    ("as the words arrive", "var(--ink)", "dot"),
+    ("utterance", "var(--accent)", "solid"),
+    ("word by word", "var(--ink)", "dot"),
 )
 
 
@@ -264,18 +265,17 @@ def _title(
 ) -> list[dict[str, Any]]:
     """A row's name above it on the left, the meaning of its lines on the right."""
     at = {"xref": "paper", "yref": "paper", "y": height, "yanchor": "top", "showarrow": False}
-    marks = {"solid": "━", "dash": "╍", "dot": "┄"}
     left = {
         **at,
         "x": 0,
         "xanchor": "left",
-        "text": f"<b>{title}</b>  {unit}",
+        "text": f"<b>{title}</b>" if keys else f"<b>{title}</b>  {unit}",
         "font": {"color": "var(--ink)"},
         "name": "title",
     }
     shift, right = 0, []
     for label, colour, dash in reversed(keys):
-        text = f"{marks[dash]} {label}"
+        text = f"{_MARKS[dash]} {label}"
         right.append(
             {
                 **at,
@@ -287,7 +287,7 @@ def _title(
                 "name": "key",
             }
         )
-        shift += 7 * len(text) + 14
+        shift += 7 * len(text) + 12
     return [left, *right]
 
 

@@ -85,7 +85,7 @@
     if (!player.paused && !player.ended) requestAnimationFrame(follow);
   }
   function keepInView(button) {
-    const top = button.offsetTop - transcript.offsetTop + transcript.offsetTop;
+    const top = button.offsetTop; // within the transcript, which is positioned
     if (top < transcript.scrollTop || top + button.offsetHeight > transcript.scrollTop + transcript.clientHeight) {
       transcript.scrollTo({ top: top - transcript.clientHeight / 3, behavior: page.still ? "auto" : "smooth" });
     }
@@ -101,6 +101,29 @@
       buttons[n].style.setProperty("--under", value < 0 ? "var(--cold)" : "var(--warm)");
       buttons[n].style.setProperty("--depth", `${depth}px`);
     });
+  }
+
+  /* The words that move it most, all utterances together. */
+  function rank() {
+    const moved = words.map((word, n) => ({ n, value: utterances[word.utterance].effect[label][word.place] ?? 0 }));
+    moved.sort((a, b) => Math.abs(b.value) - Math.abs(a.value));
+    const largest = Math.max(Math.abs(moved[0].value), 1e-9);
+    $("strongest").replaceChildren(...moved.slice(0, 6).map(({ n, value }) => {
+      const item = document.createElement("li");
+      item.className = value < 0 ? "cold" : "warm";
+      const button = item.appendChild(document.createElement("button"));
+      button.type = "button";
+      button.className = "word";
+      button.textContent = words[n].text;
+      button.addEventListener("click", () => { reach(n, false); look(words[n].utterance); playFrom(words[n].start); });
+      const bar = item.appendChild(document.createElement("span"));
+      bar.className = "stick";
+      bar.style.width = `${Math.abs(value) / largest * 100}%`;
+      const number = item.appendChild(document.createElement("span"));
+      number.className = "sign";
+      number.textContent = signed(value);
+      return item;
+    }));
   }
 
   /* ---- time line ---- */
@@ -166,9 +189,10 @@
     figure.layout.yaxis = { ...figure.layout.yaxis, ...predictions[label].yaxis };
     figure.layout.shapes = figure.layout.shapes.filter((shape) => shape.name !== "neutral").concat(predictions[label].shapes);
     const title = figure.layout.annotations.find((note) => note.name === "title");
-    title.text = `<b>Prediction: ${safe(labels[label].curve)}</b>  ${labels[label].unit}`;
+    title.text = `<b>${safe(labels[label].label)}</b>`;
     if (plot.classList.contains("drawn")) page.draw(plot, figure).then(writeWords);
     underline();
+    rank();
     look(utterance, true);
   });
 
@@ -343,5 +367,6 @@
   });
 
   underline();
+  rank();
   look(0);
 })();
