@@ -20,6 +20,7 @@ examples:
   rmfn batch videos/ --store features                features of every video in the folder
   rmfn batch videos/ --store features --predict      and predictions
   rmfn batch a/ b/ talk.mp4 --store features --predict --model runs/mood --workers 4
+  rmfn batch /data/videos --store s3://bucket/features --dask tcp://head:8786
 
 Videos are found by what is in the files, in folders within folders too; the same bytes under two
 names are processed once. A transcript beside a video is used instead of speech recognition:
@@ -65,6 +66,12 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         metavar="S",
         help="give a clip up after so many seconds (default: 300, and 30 a second of video)",
     )
+    made.add_argument(
+        "--dask",
+        metavar="ADDRESS",
+        help="spread the clips over the machines of this Dask scheduler, such as tcp://host:8786; "
+        "they must see the videos and the store as this one does",
+    )
     made.add_argument("--retry-failed", action="store_true", help="try again what failed before")
     made.add_argument("--json", metavar="FILE", help="write the report here, too; - for stdout")
 
@@ -75,6 +82,8 @@ def _batch(options: argparse.Namespace) -> int:
     from flows.batch_files import write_batch
     from flows.display import results
     from flows.run import find_model
+    from pipeline.cluster import Cluster
+    from pipeline.isolation import run_isolated
     from pipeline.store import Store
 
     if options.model and not options.predict:
@@ -88,6 +97,7 @@ def _batch(options: argparse.Namespace) -> int:
             retry_failed=options.retry_failed,
             limit=options.timeout,
             on_told=told,
+            runner=Cluster(options.dask) if options.dask else run_isolated,
         )
     store = Store(options.store)
     written = write_batch(store, report)

@@ -110,13 +110,47 @@ def run_isolated(
                     on_done(done)
             for worker in [w for w in busy.values() if w.ends and w.ends < time.monotonic()]:
                 del busy[worker.pipe]
-                seconds = time.monotonic() - worker.started
-                worker.end()
-                failed = f"it took longer than {seconds:.0f} s and was given up"
-                on_done(Done(worker.task, failed=failed, seconds=seconds))
+                on_done(_give_up(worker))
     finally:
         for worker in [*idle, *busy.values()]:
             worker.end()
+
+
+def do_isolated(
+    work: Work,
+    task: Any,
+    limit: float | None = None,
+    on_news: Callable[..., None] | None = None,
+) -> Done:
+    """Do one task in a process of its own, which is kept for the next call with the same work.
+
+    For a process that gets its tasks from elsewhere, one by one: a worker of a cluster. What is
+    kept goes when this process does, or when there is other work.
+    """
+    # Workers of clusters are daemons, which multiprocessing allows no children, for they would
+    # stay when the worker goes. Ours do not.
+    multiprocessing.current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+    named = pickle.dumps((work, on_news is not None))
+    with _lock:
+        for other in [name for name in _kept if name != named]:
+            for worker in _kept.pop(other):
+                worker.end()
+        idle = _kept.setdefault(named, [])
+        worker = idle.pop() if idle else _start(work, on_news is not None)
+    while not worker.ask(task, limit):
+        worker = _start(work, on_news is not None)
+    done = None
+    while done is None:
+        ready = wait([worker.pipe], _find_next_end([worker]))
+        done = _hear(worker, on_news) if ready else _give_up(worker)
+    if not worker.pipe.closed:
+        with _lock:
+            _kept.setdefault(named, []).append(worker)
+    return done
+
+
+_kept: dict[bytes, list[_Worker]] = {}  # idle workers of `do_isolated`, by their work
+_lock = threading.Lock()
 
 
 def try_task(work: Work, task: Any, *tell: Callable[..., None]) -> Done:
@@ -155,6 +189,13 @@ def _hear(worker: _Worker, on_news: Callable[..., None] | None) -> Done | None:
     if on_news is not None:
         on_news(worker.task, *said)
     return None
+
+
+def _give_up(worker: _Worker) -> Done:
+    seconds = time.monotonic() - worker.started
+    worker.end()
+    failed = f"it took longer than {seconds:.0f} s and was given up"
+    return Done(worker.task, failed=failed, seconds=seconds)
 
 
 def _say_exit(worker: _Worker) -> str:
