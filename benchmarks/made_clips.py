@@ -62,3 +62,28 @@ def _read_sound(path: Path) -> np.ndarray:
             for block in resampler.resample(frame)
         ]
     return np.concatenate(blocks)
+
+
+def join_clips(source: Path, path: Path, times: int = 1, title: str = "") -> Path:
+    """Write a clip several times over, one after another, nothing being encoded.
+
+    ``title`` makes other bytes of the same clip.
+    """
+    with av.open(str(source)) as first, av.open(str(path), "w") as out:
+        out.metadata["title"] = title
+        streams = {
+            stream.index: out.add_stream_from_template(stream)
+            for stream in (*first.streams.video, *first.streams.audio)
+        }
+        # As long as the longer stream, so that sound and picture stay together.
+        length = max(stream.duration * stream.time_base for stream in first.streams)
+        for number in range(times):
+            first.seek(0)
+            for packet in first.demux(list(first.streams)):
+                if packet.dts is None:
+                    continue
+                shift = round(number * length / packet.time_base)
+                packet.dts, packet.pts = packet.dts + shift, (packet.pts or 0) + shift
+                packet.stream = streams[packet.stream.index]
+                out.mux(packet)
+    return path
