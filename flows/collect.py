@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from pipeline.folder import FileIndex, find_media
 
 if TYPE_CHECKING:
     from pipeline.limits import Limits
+    from rmfn.checkpoint import Manifest
     from rmfn.dataset import Dataset, Target
     from rmfn.retrain import Rule
     from rmfn.train_dataset import Plan
@@ -60,17 +61,33 @@ def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Label
     file = Path(labels) if labels else Path(videos) / LABELS
     read = read_labels(file)
     refuse_rows(file, read.problems)  # now, not after the extraction
-    wanted = {row.video for row in read.rows}
-    found: dict[str, Path] = {}
+    found = find_videos(videos, {row.video for row in read.rows})
+    for name, paths in found.items():
+        if len(paths) > 1:
+            raise DatasetError(
+                f"{file}: video {name!r} could be {paths[0]} or {paths[1]}; write its path below "
+                "the folder"
+            )
+    return Labelled(file, {name: paths[0] for name, paths in found.items()})
+
+
+def find_videos(videos: str | Path, wanted: Set[str]) -> dict[str, list[Path]]:
+    """The files of a folder that may be meant: by name, stem, or path.
+
+    Returns
+    -------
+    {what was wanted: the files}; what fits none is not there.
+
+    Raises
+    ------
+    FileNotFoundError : there is no such folder.
+    """
+    found: dict[str, list[Path]] = {}
     for path in find_media([videos], FileIndex())[0]:
         below = path.name if path == Path(videos) else str(path.relative_to(videos))
         for name in wanted & {path.name, path.stem, below, str(path)}:
-            if found.setdefault(name, path) != path:
-                raise DatasetError(
-                    f"{file}: video {name!r} could be {found[name]} or {path}; write its path "
-                    "below the folder"
-                )
-    return Labelled(file, found)
+            found.setdefault(name, []).append(path)
+    return found
 
 
 def read_labelled(
@@ -198,6 +215,23 @@ def open_data(
 
     dataset = dataset_from_store(str(store), str(labels), columns=columns or None, limits=limits)
     return dataset if keep_adapted else _leave_out_adapted(dataset)
+
+
+def open_scored(
+    manifest: Manifest, data: str | None, store: str | None, labels: str | None, timed: str | None
+) -> Dataset:
+    """The data set on which a model is to be scored; arguments as ``open_data``'s.
+
+    Raises
+    ------
+    DatasetError : it cannot be read.
+    RecipeMismatch : of timed words: the model reads more than words and their times can tell.
+    """
+    if timed is not None:
+        from rmfn.timed import make_timed_dataset
+
+        return make_timed_dataset(timed, manifest.features, manifest.labels[0])
+    return open_data(data, store, labels, columns=[target.name for target in manifest.labels])
 
 
 def _leave_out_adapted(dataset: Dataset) -> Dataset:

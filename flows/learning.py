@@ -250,7 +250,7 @@ def _read_value(text: str) -> Any:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from flows.collect import open_data
+    from flows.collect import open_scored
     from flows.display import results, show_table, show_warnings
     from flows.run import find_model
     from pipeline.records import to_json, write_json
@@ -261,13 +261,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     predictor = Predictor.load(find_model(options.model))
     against = Predictor.load(find_model(options.against)) if options.against else None
     manifest = predictor.manifest
-    if options.timed:
-        from rmfn.timed import make_timed_dataset
-
-        dataset = make_timed_dataset(options.timed, manifest.features, manifest.labels[0])
-    else:
-        columns = [target.name for target in manifest.labels]
-        dataset = open_data(options.data, options.store, options.labels, columns=columns)
+    dataset = open_scored(manifest, options.data, options.store, options.labels, options.timed)
     report = evaluate_dataset(
         predictor, dataset, options.split, against=against, ablate=options.ablate
     )

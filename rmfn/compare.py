@@ -35,7 +35,7 @@ from rmfn.systems import REFERENCE, TITLES, choose_systems
 from rmfn.tasks import find_constants, read_labels, score_constants
 from rmfn.workers import run_tasks
 
-QUESTION, FORMAT = "question.json", "rmfn-compare/1"
+QUESTION, TABLE, FORMAT = "question.json", "table.json", "rmfn-compare/1"
 FOLDS = 5
 
 Task = tuple[str, int]  # a system and a seed
@@ -156,7 +156,7 @@ def compare(
     )
     write_whole(folder / "table.md", tabulate(result).encode())
     write_whole(folder / "table.csv", write_csv(result).encode())
-    write_whole(folder / "table.json", (to_json(asdict(result)) + "\n").encode())
+    write_whole(folder / TABLE, (to_json(asdict(result)) + "\n").encode())
     write_whole(folder / "plot.png", draw(result))
     return result
 

@@ -6,11 +6,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
+from pipeline.errors import DatasetError
 from rmfn.dataset import Dataset
 from rmfn.metrics import bootstrap
 from rmfn.significance import compare_models
@@ -84,6 +87,19 @@ class Comparison:
     reference: str
     rows: tuple[Row, ...]
     constants: dict[str, dict[str, Any]]
+
+
+def load_comparison(file: str | Path) -> Comparison:
+    """Read ``table.json`` back; what was undefined there is None here.
+
+    Raises
+    ------
+    DatasetError : it is not there, or is none.
+    """
+    try:
+        return TypeAdapter(Comparison).validate_json(Path(file).read_bytes())
+    except (OSError, ValidationError) as e:
+        raise DatasetError(f"{file} cannot be read as a comparison: {e}") from e
 
 
 def adjust(p: Sequence[float]) -> list[float]:

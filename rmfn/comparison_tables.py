@@ -34,17 +34,32 @@ def tabulate(found: Comparison) -> str:
     """Mean ± standard deviation over the seeds as Markdown, constants and the paper beside."""
     lines = [f"{found.data}: {found.protocol}.", ""]
     for target in found.targets:
-        lines += [*_tabulate_target(found, target), ""]
+        heads, rows = list_cells(found, target)
+        lines += [*(line for note in describe_target(target) for line in (note, ""))]
+        lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        lines += [*(f"| {' | '.join(cells)} |" for cells in rows), ""]
     if missing := [row for row in found.rows if row.missing]:
         lines += [*(f"* {row.title}: {row.missing}" for row in missing), ""]
+    return "\n".join([*lines, *describe_comparison(found)]) + "\n"
+
+
+def describe_target(target: Target) -> list[str]:
+    """What has to be known to read a target's table."""
+    if target.kind != "regression":
+        return []
+    return [f"A2 and F1 count at least {find_threshold(target):g} as positive."]
+
+
+def describe_comparison(found: Comparison) -> list[str]:
+    """What has to be known to read all tables."""
     counts = sorted({len(row.seeds) for row in found.rows if row.seeds})
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) if counts else "none"
-    lines.append(
+    lines = [
         f"Mean ± standard deviation over seeds ({seeds}); the same settings for all systems, none "
         "tuned. Training and prediction: seconds and milliseconds of the processor, one thread; a "
         f'training is one fold\'s where there are folds. "{GUESS}" says the labels learned from at '
         "random. A standard deviation of 0 is that of a system that draws nothing at random."
-    )
+    ]
     if found.reference:
         lines.append(
             f"Beside {found.reference}: the difference of the means, its 95 % interval (whole "
@@ -58,21 +73,19 @@ def tabulate(found: Comparison) -> str:
             "its answer went, and cannot be compared with ours number by number. Its row "
             f'"Majority" is no constant\'s; it stands beside "{GUESS}", which it is like.'
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def _tabulate_target(found: Comparison, target: Target) -> list[str]:
+def list_cells(found: Comparison, target: Target) -> tuple[list[str], list[list[str]]]:
+    """A target's table as text: headings, and rows that begin with a title."""
     metrics = list_metrics(target)
-    lines = []
-    if target.kind == "regression":
-        lines = [f"A2 and F1 count at least {find_threshold(target):g} as positive.", ""]
     heads = [target.name, *map(title_metric, metrics)]
     if found.reference:
         heads += [f"{title_metric(metrics[0])} - {found.reference}'s", "p"]
     heads += ["parameters", "training [s]", "a segment [ms]"]
     if found.papers:
         heads.append(f"paper: {' / '.join(map(title_metric, PAPER_METRICS))}")
-    lines += [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    rows = []
     for row in found.rows:
         cells = [row.title, *(_show(row.spread(target.name, metric)) for metric in metrics)]
         if found.reference:
@@ -80,15 +93,15 @@ def _tabulate_target(found: Comparison, target: Target) -> list[str]:
         cells += _show_costs(row)
         if found.papers:
             cells.append(_show_published(row.model))
-        lines.append(f"| {' | '.join(cells)} |")
+        rows.append(cells)
     for name, scores in found.constants.get(target.name, {}).items():
         title = name if name == GUESS else f"constant {name}"
         cells = [title, *(_shorten(scores.get(m)) for m in metrics)]
         cells += [""] * (len(heads) - len(cells))
         if found.papers and name == GUESS:
             cells[-1] = _show_published("majority")
-        lines.append(f"| {' | '.join(cells)} |")
-    return lines
+        rows.append(cells)
+    return heads, rows
 
 
 def write_csv(found: Comparison) -> str:
@@ -146,7 +159,15 @@ def _show_difference(against: Mapping[str, Any] | None) -> list[str]:
         return ["", ""]
     low, high = (_shorten(edge, sign=True) for edge in against["interval"])
     p = against["p_holm"]
-    shown = "-" if p != p else "1" if p > 0.995 else "< .01" if p < 0.01 else f"{p:.2f}"[1:]
+    shown = (
+        "-"
+        if p is None or p != p
+        else "1"
+        if p > 0.995
+        else "< .01"
+        if p < 0.01
+        else f"{p:.2f}"[1:]
+    )
     return [f"{_shorten(against['difference'], sign=True)} ({low} to {high})", shown]
 
 

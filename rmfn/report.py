@@ -185,17 +185,18 @@ def _cells(scores: dict[str, Any], shown: Sequence[str] | dict[str, str]) -> lis
     return [_show(scores.get(name, math.nan)) for name in shown]
 
 
-def _show(value: float, form: str = ".3f") -> str:
-    return "-" if math.isnan(value) else format(value, form)
+def _show(value: float | None, form: str = ".3f") -> str:
+    """Undefined is NaN, or null where it was read from JSON."""
+    return "-" if value is None or math.isnan(value) else format(value, form)
 
 
-def _show_range(edges: Sequence[float], form: str = ".2f") -> str:
+def _show_range(edges: Sequence[float | None], form: str = ".2f") -> str:
     low, high = edges
-    return "-" if math.isnan(low) else f"{low:{form}}…{high:{form}}"
+    return "-" if low is None or math.isnan(low) else f"{low:{form}}…{high:{form}}"
 
 
-def _show_spread(mean: float, sd: float) -> str:
-    return "-" if math.isnan(mean) else f"{mean:.2f}±{sd:.2f}"
+def _show_spread(mean: float | None, sd: float | None) -> str:
+    return "-" if mean is None or math.isnan(mean) else f"{mean:.2f}±{sd:.2f}"
 
 
 def _count(number: int, what: str) -> str:

@@ -84,7 +84,9 @@ def count_confusion(scored: Scored) -> tuple[list[str], NDArray[np.int64]]:
     target = scored.target
     if target.kind == "regression":
         low, high = round(target.low), round(target.high)
-        names = [f"{value:+d}" if low < 0 else str(value) for value in range(low, high + 1)]
+        names = [
+            f"{value:+d}" if low < 0 < abs(value) else str(value) for value in range(low, high + 1)
+        ]
         true, said = (
             np.clip(np.round(values), low, high).astype(int) - low
             for values in (scored.labels, scored.predicted[:, 0])
