@@ -20,6 +20,7 @@ from pipeline.clip import identify_file
 from pipeline.errors import ClipError
 from pipeline.folder import FileIndex, find_media
 from pipeline.isolation import Done, run_isolated
+from pipeline.memory import available_memory
 from pipeline.outcomes import describe_failure, describe_success, get_outcome, put_outcome
 from pipeline.pace import Pace
 from pipeline.process import Progress, ignore_progress, make_key, process_clip
@@ -31,6 +32,7 @@ from pipeline.whole import sweep_folder
 FILES = "files.json"  # in the store: what is known of the files, so that it is found out once
 # A clip may take so long before it counts as hanging: far more than a busy machine needs.
 LIMIT_BASE, LIMIT_SHARE = 300.0, 30.0  # s; seconds a second of video
+WORKER_MEMORY = 2.5e9  # bytes, with the processes that measure face and voice for it
 
 Record = dict[str, Any]
 Runner = Callable[..., None]
@@ -185,8 +187,9 @@ def run_batch(
 
 
 def choose_workers() -> int:
-    """Clips side by side: as many as there are cores."""
-    return len(os.sched_getaffinity(0))
+    """Clips side by side: one a core, as far as the memory goes that is free."""
+    cores = len(os.sched_getaffinity(0))
+    return max(1, int(min(cores, available_memory() // WORKER_MEMORY)))
 
 
 @dataclass

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from pathlib import Path
 
 M_ARENA_MAX = -8  # of mallopt
 
@@ -22,6 +23,16 @@ def share_one_heap() -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(M_ARENA_MAX, 1)
+
+
+def available_memory() -> float:
+    """Bytes that can be had without taking them from others; infinite where nobody says so."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return float("inf")
+    found = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
+    return 1024.0 * int(found["MemAvailable"].split()[0])
 
 
 def release_memory() -> None:

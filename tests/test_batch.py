@@ -277,6 +277,38 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path, clips, undisturb
         assert 6 <= calls[stage] <= 6 + 2 * kills
 
 
+def test_stopped_by_a_person_it_blames_no_clip(tmp_path, clips):
+    """Ctrl-C reaches every process of the terminal; those that measure must not look crashed."""
+    (tmp_path / "log").touch()
+    given = ("batch", clips, "--store", tmp_path / "s", "--workers", 2, "--recipe")
+    process = start(tmp_path, *given, write_recipe(tmp_path, work=20), stderr=subprocess.PIPE)
+    try:
+        until = time.monotonic() + 120
+        while (tmp_path / "log").read_text().count("acoustic") < 2:
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(60) == 130
+        assert "interrupted; finished stages are in the store" in process.stderr.read()
+        until = time.monotonic() + 60
+        while len(list((tmp_path / "tmp").iterdir())):
+            assert time.monotonic() < until
+            time.sleep(0.1)
+    finally:
+        end(process)
+    assert not list((tmp_path / "s").rglob("outcome-*"))
+    assert not list((tmp_path / "s").rglob("*.tmp"))
+
+
+def test_as_many_workers_as_there_are_cores_and_memory(monkeypatch):
+    from flows import batch
+
+    cores = len(os.sched_getaffinity(0))
+    for free, expected in ((float("inf"), cores), (2 * batch.WORKER_MEMORY, min(cores, 2)), (1, 1)):
+        monkeypatch.setattr(batch, "available_memory", lambda free=free: free)
+        assert batch.choose_workers() == expected
+
+
 @pytest.mark.parametrize("what", ["file size", "file system"])
 def test_a_full_disk_stops_it_and_spoils_nothing(tmp_path, clips, undisturbed, what):
     recipe, expected, _ = undisturbed

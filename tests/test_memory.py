@@ -8,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.memory import release_memory
+from pipeline.memory import available_memory, release_memory
 
 MEGABYTE = 2**20
 
@@ -25,3 +25,8 @@ def test_what_was_freed_is_handed_back():
     release_memory()
     assert full - process.memory_info().rss > 200 * MEGABYTE
     assert sum(piece[0] for piece in kept) == 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody says so")
+def test_what_can_be_had_is_what_the_system_says():
+    assert available_memory() == pytest.approx(psutil.virtual_memory().available, rel=0.2)
