@@ -39,7 +39,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made = command("report", _report, "a page to look at: of a training, or of a comparison")
     explain(made, REPORT)
     made.add_argument(
-        "run", metavar="DIR|NAME", help="a model's folder or shipped name, or a comparison's folder"
+        "folder",
+        metavar="DIR|NAME",
+        help="a model's folder or shipped name, or a comparison's folder",
     )
     made.add_argument("--out", metavar="FILE.html", help="the page (default: DIR/report.html)")
     made.add_argument(
@@ -61,13 +63,15 @@ def _report(options: argparse.Namespace) -> int:
     from flows.display import results
     from rmfn.compare import QUESTION, TABLE
 
-    beside = Path(options.run) / PAGE if Path(options.run).is_dir() else f"{options.run}-{PAGE}"
+    beside = (
+        Path(options.folder) / PAGE if Path(options.folder).is_dir() else f"{options.folder}-{PAGE}"
+    )
     out = Path(options.out or beside)
-    if any((Path(options.run) / name).is_file() for name in (QUESTION, TABLE)):
+    if any((Path(options.folder) / name).is_file() for name in (QUESTION, TABLE)):
         from rmfn.comparison import load_comparison
         from rmfn.pages.comparison import write_comparison_page
 
-        write_comparison_page(out, load_comparison(Path(options.run) / TABLE))
+        write_comparison_page(out, load_comparison(Path(options.folder) / TABLE))
     else:
         _report_training(options, out)
     results.print(f"written: {out}", markup=False)
@@ -81,7 +85,7 @@ def _report_training(options: argparse.Namespace, out: Path) -> None:
     from rmfn.pages.training import find_kept, write_training_page
     from rmfn.predict import Predictor
 
-    folder = Path(find_model(options.run))
+    folder = Path(find_model(options.folder))
     predictor = Predictor.load(folder)
     manifest = predictor.manifest
     given = options.data or options.store or options.timed

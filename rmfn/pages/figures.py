@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import numpy as np
 from pipeline.whole import write_whole
 from rmfn.explain import Explained
 from rmfn.pages.timeline import Row
+
+Draw = Callable[[], Any]
 
 # Okabe & Ito's colours, which the colour-blind tell apart; dashes differ as well.
 WARM, COLD, ACCENT, INK, GREY = "#D55E00", "#0072B2", "#0072B2", "#222222", "#999999"
@@ -51,28 +54,31 @@ def write_figures(
     -------
     The files.
     """
+    made: dict[str, Draw] = {}
+    for curve in curves:
+        end = f"-{plain_name(curve['label'])}" if len(curves) > 1 else ""
+        made[f"timeline{end}"] = partial(draw_timeline, curve, rows, duration)
+        made[f"words{end}"] = partial(draw_words, curve)
+    made["attention"] = partial(draw_attention, curves[0], explained)
+    return save_figures(folder, made)
+
+
+def save_figures(folder: str | Path, made: Mapping[str, Draw]) -> list[Path]:
+    """Draw {name: figure} in one style and write each as PNG and SVG; None is passed over."""
     import matplotlib
 
-    target = Path(folder)
+    target, files = Path(folder), []
     target.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context(STYLE):
-        made: dict[str, Any] = {}
-        for curve in curves:
-            end = f"-{_plain(curve['label'])}" if len(curves) > 1 else ""
-            made[f"timeline{end}"] = draw_timeline(curve, rows, duration)
-            made[f"words{end}"] = draw_words(curve)
-        if (attention := draw_attention(curves[0], explained)) is not None:
-            made["attention"] = attention
-        return [
-            _save(target / f"{name}.{form}", figure)
-            for name, figure in made.items()
-            for form in ("png", "svg")
-        ]
+        for name, draw in made.items():
+            if (figure := draw()) is not None:
+                files += [_save(target / f"{name}.{form}", figure) for form in ("png", "svg")]
+    return files
 
 
 def draw_timeline(curve: dict[str, Any], rows: Sequence[Row], duration: float) -> Any:
     """The prediction of each utterance and after each word, then the measured tracks."""
-    figure = _open((7.2, 2.2 + 1.0 * len(rows)))
+    figure = open_figure((7.2, 2.2 + 1.0 * len(rows)))
     panels = figure.subplots(
         1 + len(rows), 1, sharex=True, squeeze=False, height_ratios=[2, *[1] * len(rows)]
     )[:, 0]
@@ -111,7 +117,7 @@ def draw_timeline(curve: dict[str, Any], rows: Sequence[Row], duration: float) -
 def draw_words(curve: dict[str, Any]) -> Any:
     """How each utterance's prediction develops, and what each word contributes."""
     several = len(curve["utterances"])
-    figure = _open((7.2, 1.9 * several))
+    figure = open_figure((7.2, 1.9 * several))
     panels = figure.subplots(several, 2, squeeze=False)
     most = max((abs(v) for part in curve["effects"] for v in part if v == v), default=0.1) * 1.15
     for (left, right), part, prefixes, effects in zip(
@@ -139,7 +145,7 @@ def draw_attention(curve: dict[str, Any], explained: Sequence[Explained]) -> Any
 
     seen = [each.attention for each in explained if each.attention is not None]
     units, stages = seen[0].weights.shape[-1], seen[0].weights.shape[2]
-    figure = _open((7.2, 0.6 + 1.9 * len(seen)))
+    figure = open_figure((7.2, 0.6 + 1.9 * len(seen)))
     panels = figure.subplots(len(seen), stages, squeeze=False)
     shown = None
     for line, each, part in zip(panels, seen, curve["utterances"], strict=True):
@@ -166,7 +172,8 @@ def draw_attention(curve: dict[str, Any], explained: Sequence[Explained]) -> Any
     return figure
 
 
-def _open(size: tuple[float, float]) -> Any:
+def open_figure(size: tuple[float, float]) -> Any:
+    """An empty figure of so many inches, that no window belongs to."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -188,5 +195,6 @@ def _literal(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
+    """As a part of a file's name."""
     return "".join(c if c.isalnum() or c in "-_" else "-" for c in name)

@@ -42,6 +42,8 @@ from rmfn.systems import TITLES
 from rmfn.targets import Target
 from rmfn.tasks import lay_out
 
+Curves = dict[str, list[dict[str, float]]]  # {training: epochs}
+
 CARDS = 4  # labels that get a card of their own at the top
 AROUND = 0.5  # s before a segment at which its video is opened
 
@@ -143,14 +145,14 @@ def write_training_page(
         write_figures(figures, trainings, labels)
 
 
-def read_curves(folder: str | Path) -> dict[str, dict[str, list[dict[str, float]]]]:
+def read_curves(folder: str | Path) -> dict[str, Curves]:
     """{group: {training: epochs}}: the folds of a cross-validation are one group.
 
     Raises
     ------
     DatasetError : a curve cannot be read.
     """
-    groups: dict[str, dict[str, list[dict[str, float]]]] = {}
+    groups: dict[str, Curves] = {}
     for file in sorted(Path(folder).glob("*.csv"), key=_count_up):
         try:
             with file.open(encoding="utf-8", newline="") as lines:
@@ -270,7 +272,7 @@ def render_training_page(
     folder: Path,
     manifest: Manifest,
     found: Found,
-    trainings: Mapping[str, Mapping[str, Sequence[Mapping[str, float]]]],
+    trainings: Mapping[str, Curves],
     labels: Sequence[Label],
     videos: Mapping[str, Path],
 ) -> str:
