@@ -77,10 +77,10 @@ def find_words(path: str, recipe: str, store: str, transcript: str | None) -> fl
 
 
 @task(name="track", task_run_name="{modality}", **STAGE)
-def track(path: str, modality: str, recipe: str, store: str) -> float:
+def track(path: str, modality: str, recipe: str, store: str, transcript: str | None) -> float:
     """Measure one modality at frame rate into the store. Returns the seconds it took."""
     started = time.perf_counter()
-    run.track_clip(path, modality, recipe, store)
+    run.track_clip(path, modality, recipe, store, transcript)
     return time.perf_counter() - started
 
 
@@ -296,10 +296,14 @@ def _run_stages(
     embed_video: bool,
 ) -> dict[str, Any]:
     """Sound and picture side by side, then the prediction from what they left in the store."""
+    speech = find_words.submit(clip, recipe, store, transcript)
+    before = [speech] if "words" in run.open_recipe(recipe).looks else []
     stages = {
-        "speech": find_words.submit(clip, recipe, store, transcript),
-        "visual": track.submit(clip, "visual", recipe, store),
-        "acoustic": track.submit(clip, "acoustic", recipe, store),
+        "speech": speech,
+        "visual": track.submit(
+            *(clip, "visual", recipe, store, transcript), return_state=False, wait_for=before
+        ),
+        "acoustic": track.submit(clip, "acoustic", recipe, store, transcript),
     }
     wait(list(stages.values()))
     seconds = {name: stage.result() for name, stage in stages.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,10 +52,15 @@ def find_clip_words(path: str, recipe: str, store: str, transcript: str | None =
     return run.clip.id
 
 
-def track_clip(path: str, modality: str, recipe: str, store: str) -> str:
-    """Stage of a flow: measure one modality at frame rate into the store. Returns the clip's id."""
-    run = _open_run(path, recipe, store)
-    track_modality(run, modality)
+def track_clip(
+    path: str, modality: str, recipe: str, store: str, transcript: str | None = None
+) -> str:
+    """Stage of a flow: measure one modality at frame rate into the store. Returns the clip's id.
+
+    Where the recipe wants only the frames of words, those are found first, unless they are stored.
+    """
+    run = _open_run(path, recipe, store, transcript)
+    track_modality(run, modality, partial(find_words, run))
     return run.clip.id
 
 

@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from importlib import import_module
@@ -126,6 +126,7 @@ def measure_apart(
     on_share: Callable[[float], None],
     stopped: threading.Event,
     sound: Sound | None = None,
+    within: Sequence[tuple[float, float]] | None = None,
 ) -> FeatureTrack:
     """Measure one track of a clip in a child.
 
@@ -136,6 +137,7 @@ def measure_apart(
     on_share : told the share done, 0..1, while the frames go by.
     stopped : when set, the child is ended.
     sound : the clip's sound, where it is the voice that is measured.
+    within : of the frames, those to look at (`pipeline.media.read_frames`); by default all.
 
     Returns
     -------
@@ -165,6 +167,7 @@ def measure_apart(
             "modality": modality,
             "sound": None if sound is None else str(sound.path),
             "notes": asdict(MediaNotes() if sound is None else sound.notes),
+            "within": within,
             "out": str(out),
         }
         for answer in child.ask(request):
@@ -262,7 +265,7 @@ def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
             yield frame
 
     if visual:
-        track = backend(told(read_frames(clip, notes=notes)))
+        track = backend(told(read_frames(clip, notes=notes, within=request["within"])))
     else:
         track = backend(Audio(map_samples(Path(request["sound"])), RATE))
     noticed = {

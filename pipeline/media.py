@@ -9,6 +9,7 @@ samples of AAC, Opus, MP3) is skipped by FFmpeg where the container declares it.
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,6 +199,7 @@ def read_frames(
     fps: float | None = None,
     stream: int | None = None,
     notes: MediaNotes | None = None,
+    within: Sequence[tuple[float, float]] | None = None,
 ) -> Iterator[Frame]:
     """A clip's pictures one by one, upright, with square pixels, in RGB.
 
@@ -213,6 +215,7 @@ def read_frames(
     stream : which picture track, counted from 0; by default the container's default, else the
         first.
     notes : filled with what was found on the way.
+    within : spans [start, end) in s, in order and apart; other pictures are decoded, but left out.
 
     Raises
     ------
@@ -226,11 +229,16 @@ def read_frames(
     if fps is not None and not fps > 0:
         raise ValueError(f"fps must be positive, got {fps}")
     track = _choose(clip, clip.video, stream, "picture")
-    return _frames(clip, track, max_side, fps, MediaNotes() if notes is None else notes)
+    return _frames(clip, track, max_side, fps, MediaNotes() if notes is None else notes, within)
 
 
 def _frames(
-    clip: Clip, track: VideoStream, max_side: int | None, fps: float | None, notes: MediaNotes
+    clip: Clip,
+    track: VideoStream,
+    max_side: int | None,
+    fps: float | None,
+    notes: MediaNotes,
+    within: Sequence[tuple[float, float]] | None,
 ) -> Iterator[Frame]:
     notes.frames_dropped = notes.frames_guessed = notes.video_errors = 0
     scaler = VideoReformatter()
@@ -246,7 +254,8 @@ def _frames(
             source.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             pictures = _decode(container, source, notes, "video_errors")
             timed = _place(pictures, clip, period, times, notes)
-            for picture, time in _thin(timed, fps) if fps else timed:
+            chosen = _thin(timed, fps) if fps else timed
+            for picture, time in chosen if within is None else _pick(chosen, within):
                 if picture.rotation != angle:
                     angle, matrix = picture.rotation, display_matrix(picture)
                 image = to_rgb(picture, scaler, track.aspect, max_side)
@@ -260,6 +269,17 @@ def _frames(
             str(clip.path),
         )
     notes.video_truncated = _cut_short(track, times[-1] + period)
+
+
+def _pick(
+    pictures: Iterator[tuple[VideoFrame, float]], spans: Sequence[tuple[float, float]]
+) -> Iterator[tuple[VideoFrame, float]]:
+    """Those whose time lies in a span."""
+    starts = [start for start, _ in spans]
+    for picture, time in pictures:
+        place = bisect_right(starts, time)
+        if place and time < spans[place - 1][1]:
+            yield picture, time
 
 
 _Track = TypeVar("_Track", AudioStream, VideoStream)

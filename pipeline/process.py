@@ -48,6 +48,12 @@ Progress = Callable[[str, float | None], None]
 """Called with a stage's name and its share done: None when it starts, 1.0 when it ends."""
 
 
+Spans = list[tuple[float, float]]
+"""Stretches [start, end) of a clip in s, in order and apart."""
+
+MARGIN = 0.25  # s around a word in which frames are looked at, where only those of words are
+
+
 def ignore_progress(stage: str, share: float | None) -> None:
     """Tell nobody."""
 
@@ -159,7 +165,7 @@ def process_clip(
     with ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage") as threads:
         words = threads.submit(find_words, run)
         tracks = {
-            modality: threads.submit(track_modality, run, modality)
+            modality: threads.submit(track_modality, run, modality, words.result)
             for modality in ("visual", "acoustic")
         }
         _wait_for_all([words, *tracks.values()], run.stopped)
@@ -203,16 +209,28 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
     return words
 
 
-def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
+def track_modality(
+    run: ClipRun, modality: str, get_words: Callable[[], tuple[Word, ...]] | None = None
+) -> tuple[FeatureTrack, ...]:
     """The frame-rate measurements of each of the recipe's backends of one modality.
 
     Empty where the clip does not have it (a sound file has no picture).
+
+    Parameters
+    ----------
+    get_words : waits for the clip's words; called if the recipe wants only their frames looked at
+        (``frames = "words"``). Without it all frames are.
     """
     present = run.clip.has_video if modality == "visual" else run.clip.has_audio
     backends = getattr(run.recipe, modality)
     if not present or not backends:
         return ()
+    spans: list[Spans | None] = [None] * len(backends)
     key = run.recipe.key(modality)
+    if modality == "visual" and get_words is not None and "words" in run.recipe.looks:
+        said = find_spans(get_words(), run.clip.video[0].fps)
+        spans = [said if looks == "words" else None for looks in run.recipe.looks]
+        key = run.key(modality, "transcribe", "align")
     if run.store is not None:
         kept = [
             run.store.get_track(run.clip.id, modality, f"{key}-{index}")
@@ -222,16 +240,31 @@ def track_modality(run: ClipRun, modality: str) -> tuple[FeatureTrack, ...]:
             return tuple(track for track in kept if track is not None)
     sound = run.decode_sound() if modality == "acoustic" else None
     tracks = []
-    for index, backend in enumerate(backends):
+    for index, (backend, within) in enumerate(zip(backends, spans, strict=True)):
+        told = partial(run.progress, modality)
         with run.stage(modality):
-            track = measure_apart(
-                backend, run.clip, modality, partial(run.progress, modality), run.stopped, sound
-            )
+            track = measure_apart(backend, run.clip, modality, told, run.stopped, sound, within)
         if run.store is not None:
             run.store.put_track(run.clip.id, modality, f"{key}-{index}", track, run.origin)
         tracks.append(track)
     release_memory()
     return tuple(tracks)
+
+
+def find_spans(words: tuple[Word, ...], fps: float | None) -> Spans:
+    """When anybody speaks: the words, and a little before and after each, joined where they meet.
+
+    So much that a word without a frame of its own finds its neighbours (`pipeline.pooling`), and
+    that a face is followed when the word begins.
+    """
+    margin = max(MARGIN, 2 / fps if fps else 0.0)
+    spans: list[tuple[float, float]] = []
+    for start, end in sorted((word.start - margin, word.end + margin) for word in words):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = spans[-1][0], max(end, spans[-1][1])
+        else:
+            spans.append((start, end))
+    return spans
 
 
 def assemble(

@@ -27,6 +27,8 @@ RECIPES = Path(__file__).parent / "recipes"
 STEPS = ("transcribe", "align", "timing")
 MANY = ("language", "visual", "acoustic")
 OPTIONAL = ("timing", "language", "visual", "acoustic")
+# Which frames a visual backend gets is settled before it is called: the usual way, and the others.
+FRAMES = ("all", "words")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class Recipe:
         """All that make columns."""
         timing = () if self.timing is None else (self.timing,)
         return (*self.language, *self.visual, *self.acoustic, *timing)
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """For each visual backend the frames that it gets: of the whole clip, or of its words."""
+        return tuple(table.get("frames", FRAMES[0]) for table in self.settings.get("visual") or ())
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -131,6 +138,10 @@ def _construct(step: str, table: Any, source: str) -> Any:
     if not isinstance(table, dict) or "backend" not in table:
         raise RecipeError(f"{source}: [{step}] must be a table with a key 'backend'")
     settings = {key: value for key, value in table.items() if key != "backend"}
+    if step == "visual" and settings.pop("frames", FRAMES[0]) not in FRAMES:
+        raise RecipeError(
+            f"{source}: [visual] frames = {table['frames']!r}: expected one of {', '.join(FRAMES)}"
+        )
     _refuse_unknown({table["backend"]: None}, BACKENDS[step], source, f"backend of [{step}]")
     backend = BACKENDS[step][table["backend"]].load()
     known = [entry.name for entry in fields(backend) if entry.init]
@@ -161,6 +172,8 @@ def describe_backend(step: str, table: Any, backend: Any) -> dict[str, Any]:
         for entry in fields(backend)
         if entry.init and entry.compare
     }
+    if (looks := table.get("frames", FRAMES[0])) != FRAMES[0]:
+        settings["frames"] = looks
     return {
         "backend": table["backend"],
         "settings": settings,

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ import pytest
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript, Word
 from extractors.weights import WeightsMissing
 from pipeline.errors import AlignmentFailed, ClipError, MediaError, NoSpeech
-from pipeline.process import process_clip
+from pipeline.process import find_spans, process_clip
 from pipeline.recipe import Recipe
 from pipeline.store import Store
 from tests.conftest import ROOT
@@ -303,6 +303,63 @@ def test_the_quality_of_a_clip_is_kept_with_its_rows(clip, tmp_path):
     store.put_sequence(where[2], rows, notes)
     assert run_counted(log, clip, store)[0] == []
     assert json.loads(store.read_notes(*where)["quality"]) == quality.to_json()
+
+
+@dataclass(frozen=True)
+class OneShort:
+    """An aligner that finds words with long pauses, of which one holds no frame."""
+
+    def __call__(self, audio: Audio, transcript: Transcript) -> tuple[Word, ...]:
+        return (
+            Word("one", 0.30, 0.90, 0.9),
+            Word("two", 1.501, 1.502, 0.9),
+            Word("three", 2.60, 2.95, 0.9),
+        )
+
+
+def test_only_the_frames_of_words_are_looked_at_if_the_recipe_says_so(clip, tmp_path):
+    """The rows are those of all frames, and the track holds what was looked at."""
+    store = Store(tmp_path / "store")
+    parts = {"align": OneShort()}
+    whole = process_clip(clip, make_recipe(**parts), store=store)
+    recipe = replace(
+        make_recipe(**parts), settings={"align": None, "visual": [{"frames": "words"}]}
+    )
+    part = process_clip(clip, recipe, store=store)
+    for name in ("values", "coverage"):
+        np.testing.assert_array_equal(
+            getattr(part.sequence.features["visual"], name),
+            getattr(whole.sequence.features["visual"], name),
+        )
+    assert part.sequence.features["visual"].coverage.tolist() == [1, 1, 1]
+    all_times = whole.tracks["visual"][0].times
+    spans = [(0.05, 1.15), (1.251, 1.752), (2.35, 3.2)]
+    wanted = [t for t in all_times if any(start <= t < end for start, end in spans)]
+    np.testing.assert_array_equal(part.tracks["visual"][0].times, wanted)
+    assert len(wanted) < 0.85 * len(all_times)
+    # Kept beside those of all frames, and known again.
+    kept = [s for s in store.stages(part.clip.id) if s.startswith("track.visual-")]
+    assert len(kept) == 2
+    again = process_clip(clip, recipe, store=store)
+    assert "visual" not in again.seconds
+    np.testing.assert_array_equal(again.tracks["visual"][0].times, wanted)
+
+
+def test_words_that_cannot_be_found_stop_the_face_that_waits_for_them(clip):
+    recipe = replace(
+        make_recipe(transcribe=SaysThree("")), settings={"visual": [{"frames": "words"}]}
+    )
+    with pytest.raises(NoSpeech, match="no speech was found"):
+        process_clip(clip, recipe)
+
+
+def test_spans_join_where_they_meet():
+    words = [Word(t, a, b) for t, a, b in (("b", 1.4, 2.0), ("a", 0.1, 1.0), ("c", 3.0, 3.1))]
+    spans = find_spans(tuple(words), None)
+    np.testing.assert_allclose(spans, [(-0.15, 2.25), (2.75, 3.35)])
+    slow = find_spans(tuple(words), 4.0)  # two frames are half a second
+    np.testing.assert_allclose(slow, [(-0.4, 3.6)])
+    assert find_spans((), 25.0) == []
 
 
 def test_a_damaged_stage_is_done_again(clip, tmp_path):

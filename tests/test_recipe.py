@@ -9,8 +9,8 @@ import pytest
 
 from extractors import BACKENDS
 from extractors.weights import WEIGHTS, WeightsMissing
-from pipeline.errors import RecipeError
-from pipeline.recipe import RECIPES, build_recipe, load_recipe
+from pipeline.errors import RecipeError, RecipeMismatch
+from pipeline.recipe import RECIPES, build_recipe, load_recipe, require_features
 
 
 @pytest.fixture
@@ -52,6 +52,8 @@ def test_every_backend_of_the_tables_exists_and_names_known_weights():
         (lambda s: s.pop("align"), r"\[align\] is missing"),
         (lambda s: s.update(visual={"backend": "mediapipe"}), r"write \[\[visual\]\]"),
         (lambda s: s["visual"][0].update(fps="often"), r"\[visual\] fps = 'often'"),
+        (lambda s: s["visual"][0].update(frames="some"), r"frames = 'some': expected one of all, "),
+        (lambda s: s["acoustic"][0].update(frames="words"), r"unknown setting.*'frames'"),
     ],
 )
 def test_mistakes_are_named(settings, edit, message):
@@ -122,3 +124,19 @@ def test_a_default_written_out_is_the_same_recipe(settings):
     assert build_recipe(changed(settings, "transcribe", language=default)).key(
         "transcribe"
     ) == build_recipe(settings).key("transcribe")
+
+
+def test_looking_at_other_frames_is_another_recipe_for_the_face_alone(settings):
+    plain, words = build_recipe(settings), build_recipe(changed(settings, "visual", frames="words"))
+    assert (plain.looks, words.looks) == (("all",), ("words",))
+    assert build_recipe(changed(settings, "visual", frames="all")).key("visual") == plain.key(
+        "visual"
+    )
+    assert words.key("visual") != plain.key("visual")
+    assert words.key("transcribe", "align", "acoustic") == plain.key(
+        "transcribe", "align", "acoustic"
+    )
+    assert words.visual == plain.visual  # the backend itself knows nothing of it
+    features = {"visual": plain.provenance["visual"]}
+    with pytest.raises(RecipeMismatch, match=r"settings frames = None, the recipe has 'words'"):
+        require_features("m", features, words.provenance)
