@@ -223,7 +223,9 @@ def test_a_plan_survives_its_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_deployments_extract_train_and_retrain(prefect_api: Served, tmp_path: Path, plan) -> None:
+def test_deployments_extract_predict_train_and_retrain(
+    prefect_api: Served, tmp_path: Path, plan
+) -> None:
     """Started by name, as `prefect deployment run` does; no model is loaded to recognise speech."""
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
@@ -238,6 +240,9 @@ def test_deployments_extract_train_and_retrain(prefect_api: Served, tmp_path: Pa
         "retrain": {
             "videos": videos, "store": store, "recipe": recipe, "plan": plan,
             "into": tmp_path / "models", "target": ["mood:-1:1"],
+        },
+        "predict-folder": {
+            "path": videos, "store": store, "recipe": recipe, "model": tmp_path / "models",
         },
         "train-model": {"data": tmp_path / "models" / "data", "out": tmp_path / "model",
                         "plan": plan},
@@ -270,13 +275,22 @@ def test_deployments_extract_train_and_retrain(prefect_api: Served, tmp_path: Pa
         status = {Path(clip["path"]).name: clip["status"] for clip in found["clips"]}
         assert status.pop("broken.wav") == "failed"
         assert set(status.values()) == {"done"}
-        assert artifacts.keys() == {"extract-dataset-clips"}
+        assert artifacts.keys() == {"extract-dataset-clips", "extract-dataset-progress"}
+        rows = json.loads(artifacts["extract-dataset-clips"])
+        assert [row["clip"] for row in rows] == [clip["path"] for clip in found["clips"]]
+        assert artifacts["extract-dataset-progress"] == 100.0
 
         found, artifacts = start("retrain")
         assert found["version"] == "v1"
         assert (tmp_path / "models" / "current").read_text() == "v1\n"
         assert [clip["status"] for clip in found["clips"]].count("failed") == 1
         assert artifacts["retrain-decision"].startswith("# v1 is taken")
+
+        found, artifacts = start("predict-folder")
+        assert [clip["status"] for clip in found["clips"]].count("done") == 8
+        assert artifacts.keys() == {"predict-folder-clips", "predict-folder-progress"}
+        assert all("mood" in c["overall"] for c in found["clips"] if c["status"] == "done")
+        assert (store / "predictions.parquet").is_file()
 
         found, artifacts = start("train-model")
         assert (tmp_path / "model" / "model.json").is_file()
@@ -287,6 +301,7 @@ def test_deployments_extract_train_and_retrain(prefect_api: Served, tmp_path: Pa
 @pytest.mark.slow
 def test_flows_explain_mistakes(prefect_api: Served, tmp_path: Path) -> None:
     from flows.extract import extract_dataset
+    from flows.predict_folder import predict_folder
     from flows.retrain import retrain
     from flows.train import train_model
 
@@ -294,5 +309,7 @@ def test_flows_explain_mistakes(prefect_api: Served, tmp_path: Path) -> None:
     assert "'better' or 'not-worse', got 'always'" in state.message
     state = extract_dataset(2018, "s", return_state=True)  # type: ignore[call-overload]
     assert """--param videos='"2018"'""" in state.message
+    state = predict_folder(str(tmp_path / "none"), "s", return_state=True)  # type: ignore[call-overload]
+    assert state.message == f"no such file or folder: {tmp_path}/none"
     state = train_model(str(tmp_path / "m"), return_state=True)  # type: ignore[call-overload]
     assert "say on what data" in state.message
