@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Flags of the same name as a field of rmfn.train.TrainSettings
 SETTINGS = (
     *("epochs", "patience", "batch", "lr", "weight_decay", "schedule"),
-    *("modality_dropout", "precision", "device"),
+    *("modality_dropout", "trim", "precision", "device"),
 )
 
 TRAIN_TEXT = """\
@@ -110,6 +110,13 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="P",
         help="hide each modality of a sequence with this probability while training, for clips "
         "that will lack one",
+    )
+    how.add_argument(
+        "--trim",
+        type=float,
+        metavar="SHARE",
+        help="scale columns by their values without this share at either end, where some are "
+        "saturated (default: 0)",
     )
     how.add_argument(
         "--folds", type=int, metavar="K", help="also cross-validate by speaker or video"

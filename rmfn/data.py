@@ -140,15 +140,24 @@ def select_columns(
     return rows.values[:, [place[name] for name in names]].astype(np.float64)
 
 
-def fit_scaler(sequences: Sequence[AlignedSequence], columns: dict[str, tuple[str, ...]]) -> Scaler:
+def fit_scaler(
+    sequences: Sequence[AlignedSequence], columns: dict[str, tuple[str, ...]], trim: float = 0.0
+) -> Scaler:
     """Mean and standard deviation of every column over the words where it was observed.
 
     A column that never varies, or was never observed, is only centred.
+
+    Parameters
+    ----------
+    trim : of each column this share of the lowest and of the highest values is passed over: a few
+        saturated ones would make all others look alike.
     """
     mean, std = {}, {}
     for modality, names in columns.items():
         rows = np.concatenate([select_columns(s, modality, names) for s in sequences])
         rows[~np.isfinite(rows)] = np.nan
+        if trim:
+            _trim(rows, trim)
         count = np.isfinite(rows).sum(axis=0)
         safe = np.maximum(count, 1)
         mean[modality] = np.nansum(rows, axis=0) / safe
@@ -157,6 +166,15 @@ def fit_scaler(sequences: Sequence[AlignedSequence], columns: dict[str, tuple[st
         flat = spread <= 1e-6 * np.maximum(abs(mean[modality]), 1e-6)
         std[modality] = np.where(flat, 1.0, spread)
     return Scaler(dict(columns), mean, std)
+
+
+def _trim(rows: NDArray[np.float64], share: float) -> None:
+    """Forget the ends of every column [N, D]."""
+    for column in rows.T:
+        seen = column[~np.isnan(column)]
+        if len(seen):
+            low, high = np.quantile(seen, [share, 1 - share])
+            column[(column < low) | (column > high)] = np.nan
 
 
 def collate(examples: Sequence[Example]) -> Batch:

@@ -70,7 +70,7 @@ def fit_ensemble(
     videos, speakers : [n] of each sequence, those of a video in their order; () = not known.
     """
     learned = sorted({n for training, _ in parts for n in training})
-    scaler = fit_scaler([sequences[n] for n in learned], columns)
+    scaler = fit_scaler([sequences[n] for n in learned], columns, settings.trim)
     unknown = [""] * len(sequences)
     rows = zip(sequences, labels, videos or unknown, speakers or unknown, strict=True)
     examples = [scaler(*row) for row in rows]

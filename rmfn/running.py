@@ -26,6 +26,8 @@ class TrainSettings:
     max_norm : gradients are scaled down to this norm.
     modality_dropout : while training, a sequence's modality is as if it were missing with this
         probability; one always stays.
+    trim : columns are scaled by their values without this share of the lowest and of the highest
+        ones (``rmfn.data.fit_scaler``).
     precision : "bf16" runs the matrix products in bfloat16 (autocast); weights stay float32.
     device : "auto" is CUDA where there is one.
     """
@@ -39,6 +41,7 @@ class TrainSettings:
     plateau: int = 3
     max_norm: float = 1.0
     modality_dropout: float = 0.0
+    trim: float = 0.0
     precision: Literal["float32", "bf16"] = "float32"
     device: str = field(default="auto", compare=False)
 
@@ -51,6 +54,8 @@ class TrainSettings:
             raise ValueError(
                 f"modality_dropout must be from 0 to below 1, got {self.modality_dropout}"
             )
+        if not 0 <= self.trim < 0.5:
+            raise ValueError(f"trim must be from 0 to below 0.5, got {self.trim}")
 
 
 @dataclass(frozen=True)

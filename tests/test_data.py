@@ -84,6 +84,21 @@ def test_an_absent_modality_is_missing_everywhere():
     assert all(torch.isfinite(x).all() for x in example.features.values())
 
 
+def test_saturated_values_do_not_squash_the_others():
+    values = np.random.default_rng(0).normal(3, 2, 100)
+    values[:4] = 1000
+    sequence = make(language={"l.0": values, "l.1": np.full(100, np.nan)})
+    columns = {"language": ("l.0", "l.1")}
+    whole, trimmed = fit_scaler([sequence], columns), fit_scaler([sequence], columns, trim=0.05)
+    assert whole.std["language"][0] == pytest.approx(values.std())
+    low, high = np.quantile(values, [0.05, 0.95])
+    rest = values[(values >= low) & (values <= high)]
+    assert trimmed.mean["language"] == pytest.approx([rest.mean(), 0])
+    assert trimmed.std["language"] == pytest.approx([rest.std(), 1])
+    assert 1000 not in rest
+    assert trimmed(sequence).features["language"][0, 0] == 5  # still known to be far off
+
+
 def test_no_words_are_refused():
     with pytest.raises(ValueError, match="'empty' has no words"):
         select_columns(AlignedSequence("empty", (), {}), "language", ("l.0",))

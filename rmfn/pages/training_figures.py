@@ -104,7 +104,8 @@ def draw_errors(bins: Mapping[str, Sequence[Bin]], measure: str) -> Any | None:
         panel.bar(range(len(parts)), means, width=0.65, **look)
         marks = {"fmt": "none", "ecolor": INK, "elinewidth": 0.9, "capsize": 2.5}
         panel.errorbar(range(len(parts)), means, yerr=[below, above], **marks)
-        panel.set_xticks(range(len(parts)), [f"{part.name}\n{part.count}" for part in parts])
+        names = [f"{part.name.replace(' to ', '–')}\n{part.count}" for part in parts]
+        panel.set_xticks(range(len(parts)), names)
         panel.set_xlabel(f"{title}; segments")
     panels[0].set_ylabel(measure)
     return figure
