@@ -18,7 +18,7 @@ from extractors.types import Transcript
 from flows import run
 from pipeline.clip import identify_file
 from pipeline.errors import ClipError
-from pipeline.folder import FileIndex, find_media
+from pipeline.folder import FileIndex, check_places, find_media
 from pipeline.isolation import Done, run_isolated
 from pipeline.memory import available_memory
 from pipeline.outcomes import describe_failure, describe_success, get_outcome, put_outcome
@@ -143,7 +143,7 @@ def run_batch(
     # One thread a stage: its clips and their stages share the cores.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    started = time.perf_counter()
+    started, places = time.perf_counter(), check_places(places)
     made = run.open_recipe(asked.recipe)
     if asked.model is not None:
         run.check_recipe(Path(asked.model), made)

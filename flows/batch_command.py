@@ -171,7 +171,7 @@ def describe_time(seconds: float) -> str:
 def describe_record(record: dict[str, Any]) -> str:
     """What became of a clip, in one line."""
     if record["status"] == "failed":
-        return f"{record['path']}: failed ({record['stage']}): {record['reason']}"
+        return f"{record['path']}: failed ({record['stage']}): {_shorten(record['reason'])}"
     return f"{record['path']}: {record['status']} in {record['seconds']:.1f} s"
 
 
@@ -191,7 +191,7 @@ def tabulate_clips(clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "speech": None if speech is None else f"{speech:.0%}",
                 "face": None if face is None else f"{face:.0%}",
                 "stage": clip["stage"],
-                "why": clip["reason"] or same,
+                "why": _shorten(clip["reason"]) if clip["reason"] else same,
             }
         )
     return rows
@@ -213,5 +213,13 @@ def show_report(report: dict[str, Any]) -> None:
     took = f"{describe_time(length)} of video in {describe_time(report['seconds'])}"
     said = ", ".join(f"{count} {status}" for status, count in counts.items())
     others = report["passed_over"]
-    passed = f"; {others} other files passed over" if others else ""
+    files = "file" if others == 1 else "files"
+    passed = f"; {others} other {files} passed over" if others else ""
     results.print(f"{len(clips)} clips: {said}; {took}{passed}", markup=False)
+    if counts["failed"]:
+        results.print("what failed is tried again with --retry-failed", style="dim")
+
+
+def _shorten(reason: str) -> str:
+    """A fault of the program is told with its traceback, of which people need the end."""
+    return (reason.strip() or "no reason was given").splitlines()[-1].strip()

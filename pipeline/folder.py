@@ -151,18 +151,30 @@ def find_media(
     """
     found: dict[Path, None] = {}
     others = 0
-    for path in map(Path, paths):
+    for path in check_places(paths):
         if path.is_dir():
             for entry in _walk(path, None if without is None else without.resolve()):
                 if index.is_media(entry):
                     found[entry] = None
                 else:
                     others += 1
-        elif path.exists():
-            found[path] = None
         else:
-            raise FileNotFoundError(f"no such file or folder: {path.absolute()}")
+            found[path] = None
     return list(found), others
+
+
+def check_places(paths: Iterable[str | Path]) -> list[Path]:
+    """See that files and folders are there.
+
+    Raises
+    ------
+    FileNotFoundError : one is not.
+    """
+    places = [Path(path) for path in paths]
+    for place in places:
+        if not place.exists():
+            raise FileNotFoundError(f"no such file or folder: {place.absolute()}")
+    return places
 
 
 def _walk(folder: Path, without: Path | None) -> Iterator[Path]:
