@@ -53,7 +53,7 @@ def resampled_slice(audio: Audio, rate: int, first: int, last: int) -> NDArray[n
         origin = max(inner_first // rate - 1, 0)  # seconds
         end = inner_last // rate + 2
         source = audio.samples[origin * audio.rate : end * audio.rate]
-        piece = soxr.resample(source, audio.rate, rate, quality="HQ")
+        piece = soxr.resample(source, audio.rate, rate, quality="VHQ")
         piece = piece[inner_first - origin * rate : inner_last - origin * rate]
     # The resampler may end a sample before the rounded duration does: that sample stays 0.
     out[inner_first - first : inner_first - first + len(piece)] = piece
