@@ -56,16 +56,21 @@ UNIT_NAMES = {
 
 
 def choose_moments(track: FeatureTrack, count: int = STILLS) -> NDArray[np.intp]:
-    """Rows to be shown: the strongest smile and the lowest brow where the face was observed, the
-    others spread evenly."""
+    """Rows to be shown: the strongest smile, the lowest brow, others spread over the frames with
+    the face, and two over those without it, if there are any."""
     names = {name.partition(".")[2]: n for n, name in enumerate(track.names)}
-    peaks = set()
+    seen, unseen = np.flatnonzero(track.observed), np.flatnonzero(~track.observed)
+    chosen = set(_spread(unseen, count if not len(seen) else 2))
     for unit in ("au12", "au04"):
-        if unit in names and track.observed.any():
-            column = np.where(track.observed, track.values[:, names[unit]], -np.inf)
-            peaks.add(int(np.nanargmax(column)))
-    spread = np.linspace(0, len(track.times) - 1, count - len(peaks) + 2).round()[1:-1]
-    return np.array(sorted({*spread.astype(int).tolist(), *peaks}), np.intp)
+        if unit in names and len(seen):
+            chosen.add(int(seen[np.nanargmax(track.values[seen, names[unit]])]))
+    return np.array(sorted({*chosen, *_spread(seen, count - len(chosen))}), np.intp)
+
+
+def _spread(rows: NDArray[np.intp], count: int) -> list[int]:
+    """So many of the rows, evenly, from the middle of the first part to that of the last."""
+    places = (np.arange(count) + 0.5) * len(rows) / max(count, 1)
+    return np.unique(rows[places.astype(int)]).tolist() if len(rows) else []
 
 
 def place_landmarks(

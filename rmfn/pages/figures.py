@@ -23,6 +23,7 @@ TRACKS = {
     "visual": ("#CC79A7", "#E69F00", "#0072B2"),
 }
 DASHES = ("-", "--", ":")
+UTTERANCES = 6  # drawn word by word, at most
 STYLE: Any = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -76,6 +77,14 @@ def save_figures(folder: str | Path, made: Mapping[str, Draw]) -> list[Path]:
     return files
 
 
+def choose_utterances(curve: dict[str, Any], count: int = UTTERANCES) -> list[int]:
+    """The utterances with the strongest predictions, in order of time: a paper has no room for a
+    hundred."""
+    middle = sum(curve["span"]) / 2
+    values = [abs(part["value"] - middle) for part in curve["utterances"]]
+    return sorted(sorted(range(len(values)), key=lambda n: -values[n])[:count])
+
+
 def draw_timeline(curve: dict[str, Any], rows: Sequence[Row], duration: float) -> Any:
     """The prediction of each utterance and after each word, then the measured tracks."""
     figure = open_figure((7.2, 2.2 + 1.0 * len(rows)))
@@ -114,15 +123,14 @@ def draw_timeline(curve: dict[str, Any], rows: Sequence[Row], duration: float) -
     return figure
 
 
-def draw_words(curve: dict[str, Any]) -> Any:
-    """How each utterance's prediction develops, and what each word contributes."""
-    several = len(curve["utterances"])
-    figure = open_figure((7.2, 1.9 * several))
-    panels = figure.subplots(several, 2, squeeze=False)
-    most = max((abs(v) for part in curve["effects"] for v in part if v == v), default=0.1) * 1.15
-    for (left, right), part, prefixes, effects in zip(
-        panels, curve["utterances"], curve["prefixes"], curve["effects"], strict=True
-    ):
+def draw_words(curve: dict[str, Any], chosen: Sequence[int]) -> Any:
+    """How the predictions of the chosen utterances develop, and what each word contributes."""
+    figure = open_figure((7.2, 1.9 * len(chosen)))
+    panels = figure.subplots(len(chosen), 2, squeeze=False)
+    known = [abs(value) for n in chosen for value in curve["effects"][n] if value == value]
+    most = max(known, default=0.1) * 1.15
+    for n, (left, right) in zip(chosen, panels, strict=True):
+        prefixes, effects = curve["prefixes"][n], curve["effects"][n]
         at = np.arange(len(prefixes))
         left.plot(at, prefixes, "o-", color=ACCENT, markersize=3, linewidth=1.2)
         left.set_ylim(*curve["span"])
@@ -130,25 +138,27 @@ def draw_words(curve: dict[str, Any]) -> Any:
         right.set_ylim(-most, most)
         for panel in (left, right):
             panel.axhline(0, color=GREY, linewidth=0.6)
-            names = [_literal(word["text"]) for word in part["words"]]
-            panel.set_xticks(at, names, rotation=45, ha="right")
+            _name_words(panel, curve["utterances"][n])
     panels[0, 0].set_title(f"{curve['curve']} as the words arrive", loc="left")
     panels[0, 1].set_title("with the word less without it", loc="left")
     return figure
 
 
-def draw_attention(curve: dict[str, Any], explained: Sequence[Explained]) -> Any | None:
+def draw_attention(
+    curve: dict[str, Any], explained: Sequence[Explained], chosen: Sequence[int]
+) -> Any | None:
     """The first member's attention of each stage, unit by unit; an utterance a row."""
-    if any(each.attention is None for each in explained):
-        return None
     from matplotlib.colors import TwoSlopeNorm
 
-    seen = [each.attention for each in explained if each.attention is not None]
-    units, stages = seen[0].weights.shape[-1], seen[0].weights.shape[2]
+    seen = {n: each for n in chosen if (each := explained[n].attention) is not None}
+    if not seen:
+        return None
+    first = next(iter(seen.values()))
+    units, stages = first.weights.shape[-1], first.weights.shape[2]
     figure = open_figure((7.2, 0.6 + 1.9 * len(seen)))
     panels = figure.subplots(len(seen), stages, squeeze=False)
     shown = None
-    for line, each, part in zip(panels, seen, curve["utterances"], strict=True):
+    for line, (n, each) in zip(panels, seen.items(), strict=True):
         for k, panel in enumerate(line):
             shown = panel.imshow(
                 np.log2(each.weights[0, :, k].T * units),
@@ -157,19 +167,22 @@ def draw_attention(curve: dict[str, Any], explained: Sequence[Explained]) -> Any
                 norm=TwoSlopeNorm(0, -1, 1),
                 interpolation="nearest",
             )
-            names = [_literal(word["text"]) for word in part["words"]]
-            panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
-            bounds = list(each.parts.values())
-            panel.set_yticks(
-                [(b.start + b.stop - 1) / 2 for b in bounds], list(each.parts) if k == 0 else []
-            ) if k == 0 else panel.set_yticks([])
-            for bound in bounds[1:]:
-                panel.axhline(bound.start - 0.5, color="white", linewidth=1.5)
+            _name_words(panel, curve["utterances"][n])
+            panel.set_yticks([])
+            for part in list(each.parts.values())[1:]:
+                panel.axhline(part.start - 0.5, color=INK, linewidth=0.8)
+        middles = [(part.start + part.stop - 1) / 2 for part in each.parts.values()]
+        line[0].set_yticks(middles, list(each.parts))
     for k, panel in enumerate(panels[0]):
         panel.set_title(f"Stage {k + 1}", loc="left")
     bar = figure.colorbar(shown, ax=panels, ticks=[-1, 0, 1], shrink=0.5, aspect=30)
     bar.ax.set_yticklabels(["×½", "even", "×2"])
     return figure
+
+
+def _name_words(panel: Any, part: dict[str, Any]) -> None:
+    names = [_literal(word["text"]) for word in part["words"]]
+    panel.set_xticks(range(len(names)), names, rotation=45, ha="right")
 
 
 def open_figure(size: tuple[float, float]) -> Any:

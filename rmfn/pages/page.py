@@ -51,16 +51,18 @@ def render_page(
     styles, scripts : files of ``templates/`` that come after ``page.css`` and ``page.js``.
     values : for the template.
     """
-    libraries = [read_plotly()] if figures is not None else []
-    code = [*libraries, *(_read(name) for name in ("page.js", *scripts))]
+    # Plotly is only read once a plot comes into view: a page opens before that.
+    plotly = read_plotly() if figures is not None else ""
+    code = [_read(name) for name in ("page.js", *scripts)]
     return (
         _environment()
         .get_template(template)
         .render(
             title=title,
-            policy=POLICY.format(scripts=" ".join(map(_hash, code)) or "'none'"),
+            policy=POLICY.format(scripts=" ".join(map(_hash, [plotly, *code]))),
             style=Markup("\n".join(_read(name) for name in ("page.css", *styles))),
             data=embed({"data": data, "figures": figures or {}}),
+            plotly=Markup(plotly),
             scripts=[Markup(each) for each in code],
             version=version("rmfn"),
             **values,

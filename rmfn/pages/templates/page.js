@@ -27,6 +27,14 @@ const page = (() => {
     tickcolor: colour("line"), automargin: true, fixedrange: true, zeroline: false,
   });
 
+  /* Plotly takes a second to start: it does so when the first plot is drawn, not before the page. */
+  function start() {
+    if ("Plotly" in window) return;
+    const made = document.createElement("script");
+    made.textContent = document.getElementById("plotly").textContent;
+    document.head.append(made);
+  }
+
   /* Draw a figure {data, layout, narrow?}; `narrow` is laid over the layout on small screens. */
   function draw(element, figure) {
     const again = () => {
@@ -45,6 +53,7 @@ const page = (() => {
       element.classList.add("drawn");
       return Plotly.react(element, traces, full, { displayModeBar: false, responsive: true });
     };
+    start();
     redraw.set(element, again);
     return again();
   }
@@ -60,7 +69,8 @@ const page = (() => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       seen.unobserve(entry.target);
-      Promise.resolve(drawOnce(entry.target)).then(() => entry.target.dispatchEvent(new Event("drawn")));
+      // After the browser has shown what is there already.
+      setTimeout(() => Promise.resolve(drawOnce(entry.target)).then(() => entry.target.dispatchEvent(new Event("drawn"))));
     }
   }, { rootMargin: "400px" });
   for (const element of document.querySelectorAll(".plot")) if (element.dataset.figure in figures) seen.observe(element);
