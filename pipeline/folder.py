@@ -23,7 +23,6 @@ NAMED = (
     *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm"),
     *(".wma", ".wmv"),
 )
-HEAD = 1024  # bytes that tell a text from other files
 SETTLED = 2.0  # s; a file that was changed as lately may change again within the same time stamp
 SAVE_EVERY = 30.0  # s
 
@@ -115,7 +114,7 @@ class FileIndex:
         marks = (found.st_size, found.st_mtime_ns, found.st_ino)
         if known is None or (known.size, known.changed, known.inode) != marks:
             is_file = stat.S_ISREG(found.st_mode) and os.access(path, os.R_OK)
-            duration = _sniff(path) if is_file else None
+            duration = sniff_media(path) if is_file else None
             known = _Known(*marks, named or duration is not None, duration or None)
             self._files[key], self._new = known, True
         return known
@@ -189,21 +188,3 @@ def _walk(folder: Path, without: Path | None) -> Iterator[Path]:
         ]
         found += [at / name for name in files if not name.startswith(".")]
     return (path for path in sorted(found) if path.is_file())
-
-
-def _sniff(path: Path) -> float | None:
-    with open(path, "rb") as file:
-        head = file.read(HEAD)
-    if not head or _is_text(head):
-        return None  # nor may a playlist open what it lists
-    return sniff_media(path)
-
-
-def _is_text(head: bytes) -> bool:
-    try:
-        text = head.decode("utf-8-sig", errors="strict")
-    except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # not just a letter cut in two
-            return False
-        text = head[: error.start].decode("utf-8-sig")
-    return all(letter.isprintable() or letter in "\t\n\r\f" for letter in text)
