@@ -271,19 +271,37 @@ def test_track_writes_parquet_that_anyone_reads(modality, tmp_path, capfd):
     assert b"recipe" in table.schema.metadata
 
 
-def test_extract_goes_on_after_a_bad_clip(tmp_path, capfd):
-    videos = tmp_path / "videos"
+def test_batch_predicts_as_predict_does_and_goes_on_after_a_bad_clip(tmp_path, capfd):
+    import pyarrow.parquet as pq
+
+    videos, store = tmp_path / "videos", tmp_path / "store"
     videos.mkdir()
     (videos / "a.mp4").write_text("not a video")
     write_wav(videos / "b.wav", speech())
-    status, _, stderr = run(
-        capfd, "extract", videos, "--store", tmp_path / "store", "--json", tmp_path / "report.json"
-    )
-    assert status == 1
+    given = ("batch", videos, "--store", store, "--predict", "--json", "-")
+    status, out, stderr = run(capfd, *given)
+    assert status == 1, stderr
     assert "Traceback" not in stderr
-    clips = json.loads((tmp_path / "report.json").read_text())["clips"]
+    clips = json.loads(out)["clips"]
     assert [clip["status"] for clip in clips] == ["failed", "done"]
     assert clips[0]["stage"] == "media"
+    assert json.loads((store / "report.json").read_text())["clips"] == clips
+    alone = run(capfd, "predict", videos / "b.wav", "--store", store, "--json", "-")
+    record = json.loads(alone[1])
+    assert clips[1]["overall"] == record["overall"]
+    assert clips[1]["quality"] == record["quality"]
+    table = pq.read_table(store / "predictions.parquet").to_pylist()
+    assert table[0]["utterance"] is None
+    assert table[0]["sentiment"] == record["overall"]["sentiment"]["value"]
+    for row, utterance in zip(table[1:], record["utterances"], strict=True):
+        assert (row["start"], row["text"]) == (utterance["start"], utterance["text"])
+        low, high = row["sentiment.low"], row["sentiment.high"]
+        assert [low, high] == utterance["prediction"]["sentiment"]["interval"]
+    lines = (store / "predictions.csv").read_text().splitlines()
+    assert len(lines) == 1 + len(table)
+    status, out, _ = run(capfd, *given)
+    assert [clip["status"] for clip in json.loads(out)["clips"]] == ["failed", "reused"]
+    assert status == 1
 
 
 def test_doctor_finds_this_machine_ready(capfd):
