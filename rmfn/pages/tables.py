@@ -17,7 +17,8 @@ def describe_reading(processed: ProcessedClip, predictor: Predictor) -> dict[str
     unread = {
         modality: counts
         for modality, rows in processed.sequence.features.items()
-        if (counts := _count_tools(set(rows.names) - set(predictor.columns.get(modality, ()))))
+        if rows.coverage.any()
+        and (counts := _count_tools(set(rows.names) - set(predictor.columns.get(modality, ()))))
     }
     return {"read": read, "unread": unread}
 
