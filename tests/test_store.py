@@ -283,27 +283,6 @@ def test_two_processes_share_a_store(tmp_path):
     assert not list(store.folder.rglob("*.tmp"))
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    """A bucket of a server that speaks S3, on this machine; gone at the end."""
-    moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "nobody")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
-        yield "s3://bucket"
-        s3fs.S3FileSystem.clear_instance_cache()
-        server.stop()
-
-
 @pytest.fixture(params=["memory", "s3"])
 def away(request) -> str:
     """Where no store is yet, on a file system that is not this machine's."""
