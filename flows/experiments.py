@@ -178,13 +178,14 @@ def _add_training(made: argparse.ArgumentParser) -> None:
 
 def _tune(options: argparse.Namespace) -> int:
     from flows.display import results, show_bar, show_rows
-    from rmfn.tune import PLAN, tune
+    from rmfn.tune import PLAN, count_trials, tune
 
     dataset, plan = _read_question(options)
     if options.seeds is None and not options.plan:
         plan = replace(plan, seeds=(0,))  # a search needs breadth more than certainty
-    done = 0
+    done = count_trials(options.out)
     with show_bar("trials", options.trials) as tell:
+        tell(done, "making ready")
 
         def told(trial: Trial) -> None:
             nonlocal done
@@ -213,7 +214,7 @@ def _tune(options: argparse.Namespace) -> int:
         }
         for trial in (*found.trials[:SHOWN], found.given)
     ]
-    show_rows(f"the best of {len(found.trials)} settings, by {found.how}", rows)
+    show_rows(f"the best of {len(found.trials)} settings: {found.how}", rows)
     if not found.best.number:
         results.print("None was better than the plan as given, which is what is written.")
     results.print(f"written: {record['file']}")

@@ -202,6 +202,11 @@ def tune(
     return Tuned(found, best, _describe_given(study), tuple(done), how)
 
 
+def count_trials(out: str | Path) -> int:
+    """How many settings a search has tried to the end; 0 if there is none."""
+    return len(_list_finished(_open_study(Path(out)))) if (Path(out) / JOURNAL).is_file() else 0
+
+
 def drop_test(dataset: Dataset) -> Dataset:
     """The data set without its split "test".
 

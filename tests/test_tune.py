@@ -13,7 +13,14 @@ from rmfn.baselines import MODELS, build
 from rmfn.job import configure, prepare
 from rmfn.plans import load_plan
 from rmfn.tune import PLAN as PLAN_FILE
-from rmfn.tune import apply_settings, draw_settings, drop_test, measure_error, tune
+from rmfn.tune import (
+    apply_settings,
+    count_trials,
+    draw_settings,
+    drop_test,
+    measure_error,
+    tune,
+)
 from tests.planted import PLAN, make_planted
 
 FAST = replace(PLAN, settings=replace(PLAN.settings, epochs=1))
@@ -112,8 +119,12 @@ def test_a_kill_within_a_trial_does_not_count(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         tune(dataset, tmp_path / "run", 3, FAST)
     monkeypatch.setattr(rmfn.tune, "_validate", whole)
+    assert count_trials(tmp_path / "run") == 1
     found = tune(dataset, tmp_path / "run", 3, FAST)
     assert sorted(trial.number for trial in found.trials) == [1, 2, 3]
+    assert count_trials(tmp_path / "run") == 3
+    assert count_trials(tmp_path / "none") == 0
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_is_not_better_than_the_plan_as_given_is_not_taken(tmp_path, monkeypatch):
