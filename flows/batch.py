@@ -48,11 +48,13 @@ class Asked:
     recipe : name or path of a recipe.
     store : the folder for what is finished.
     model : folder of a checkpoint to predict with; None = features only.
+    pages : folder for a page of every clip (`rmfn.pages.clip`) that is predicted; None = no pages.
     """
 
     recipe: str
     store: str
     model: str | None = None
+    pages: str | None = None
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,8 @@ def put_through(path: str, progress: Progress = ignore_progress, *, asked: Asked
     Returns
     -------
     ``id``, ``status`` (done, reused or failed), ``stage`` and ``reason`` of a failure,
-    ``duration``, ``quality``, and with a model ``utterances`` and ``overall``. It is kept in the
-    store, where the next batch finds it (`pipeline.outcomes`).
+    ``duration``, ``quality``, with a model ``utterances`` and ``overall``, and with pages ``page``,
+    its name. It is kept in the store, where the next batch finds it (`pipeline.outcomes`).
 
     Raises
     ------
@@ -95,7 +97,8 @@ def put_through(path: str, progress: Progress = ignore_progress, *, asked: Asked
     try:
         said = read_beside(path)
         key = _name_outcome(asked, said)
-        outcome = _do(path, said, asked, store, progress)
+        page = f"{identify_file(path)}-{key}.html" if asked.pages and asked.model else None
+        outcome = _do(path, said, asked, store, progress, page)
     except ClipError as error:
         outcome = describe_failure(path, error.stage, str(error), _identify(path))
     if key is not None and outcome["id"] is not None:
@@ -247,7 +250,9 @@ class _Batch:
             raise done.error  # a full disk, a missing model: it would be the same for the others
         outcome = done.result
         if outcome is None:
-            stage = ", ".join(name for name, share in stages.items() if share != 1.0) or "start"
+            noted = getattr(done.error, "__notes__", None)
+            busy = noted or [name for name, share in stages.items() if share != 1.0]
+            stage = ", ".join(busy) or "start"
             outcome = describe_failure(path, stage, done.failed, _identify(path))
             if outcome["id"] is not None:
                 put_outcome(
@@ -282,6 +287,9 @@ class _Batch:
             rows = _name_rows(self.asked, said)
             if not self.store.has(clip_id, "sequence", rows):  # somebody has removed them
                 outcome = None
+            elif self.asked.pages and self.asked.model:
+                page = Path(self.asked.pages) / outcome.get("page", ".")
+                outcome = outcome if page.is_file() else None
         if outcome is None or (outcome["status"] == "failed" and self.retry_failed):
             return False
         status = "reused" if outcome["status"] == "done" else "failed"
@@ -317,7 +325,12 @@ class _Batch:
 
 
 def _do(
-    path: str, said: Transcript | None, asked: Asked, store: Store, progress: Progress
+    path: str,
+    said: Transcript | None,
+    asked: Asked,
+    store: Store,
+    progress: Progress,
+    page: str | None,
 ) -> Record:
     if asked.model is None:
         processed = process_clip(path, run.open_recipe(asked.recipe), said, store, progress)
@@ -332,13 +345,15 @@ def _do(
         transcript=None if beside is None else str(beside),
         store=asked.store,
         progress=progress,
+        report=None if page is None else Path(asked.pages or "") / page,
     )
     utterances = [
         {name: utterance[name] for name in ("start", "end", "text", "prediction")}
         for utterance in record["utterances"]
     ]
     found = describe_success(record["clip"]["id"], record["clip"]["duration"], record["quality"])
-    return {**found, "utterances": utterances, "overall": record["overall"]}
+    shown = {} if page is None else {"page": page}
+    return {**found, "utterances": utterances, "overall": record["overall"], **shown}
 
 
 def _name_rows(asked: Asked, said: Transcript | None) -> str:

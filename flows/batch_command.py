@@ -19,6 +19,8 @@ BATCH_TEXT = """\
 examples:
   rmfn batch videos/ --store features                features of every video in the folder
   rmfn batch videos/ --store features --predict      and predictions
+  rmfn batch videos/ --store features --predict --report pages
+                                                     and a page of every clip, with an index
   rmfn batch a/ b/ talk.mp4 --store features --predict --model runs/mood --workers 4
   rmfn batch /data/videos --store s3://bucket/features --dask tcp://head:8786
 
@@ -41,9 +43,12 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     batch.add_argument(
         "--model", metavar="DIR|NAME", help="of --predict (default: the shipped mosi-language)"
     )
+    batch.add_argument(
+        "--report", metavar="DIR", help="of --predict: a page for every clip, and index.html"
+    )
     extract = command("extract", _batch, "put the features of many clips into a store")
     _add_common(extract)
-    extract.set_defaults(predict=False, model=None)
+    extract.set_defaults(predict=False, model=None, report=None)
 
 
 def _add_common(made: argparse.ArgumentParser) -> None:
@@ -88,11 +93,13 @@ def _batch(options: argparse.Namespace) -> int:
 
     if options.model and not options.predict:
         raise ValueError(f"--model {options.model} is of use with --predict only")
+    if options.report and not options.predict:
+        raise ValueError(f"--report {options.report} is of use with --predict only")
     model = str(find_model(options.model)) if options.predict else None
     with show_batch() as told:
         report = run_batch(
             options.paths,
-            Asked(options.recipe, options.store, model),
+            Asked(options.recipe, options.store, model, options.report),
             workers=options.workers,
             retry_failed=options.retry_failed,
             limit=options.timeout,
@@ -100,10 +107,12 @@ def _batch(options: argparse.Namespace) -> int:
             runner=Cluster(options.dask) if options.dask else run_isolated,
         )
     store = Store(options.store)
-    written = write_batch(store, report)
+    written = write_batch(store, report, options.report)
     if options.json != "-":
         show_report(report)
         results.print(f"written: {', '.join(str(store.folder / name) for name in written)}")
+        if options.report:
+            results.print(f"written: {Path(options.report) / 'index.html'}")
     wrote_json(options.json, report)
     return int(any(clip["status"] == "failed" for clip in report["clips"]))
 

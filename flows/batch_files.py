@@ -11,8 +11,12 @@ from pipeline.whole import write_whole
 REPORT, PREDICTIONS = "report.json", "predictions"
 
 
-def write_batch(store: Store, report: dict[str, Any]) -> list[str]:
+def write_batch(store: Store, report: dict[str, Any], pages: str | None = None) -> list[str]:
     """Write ``report.json`` and, where there was a model, ``predictions.csv`` and ``.parquet``.
+
+    Parameters
+    ----------
+    pages : the folder of the clips' pages, which gets an ``index.html``.
 
     Returns
     -------
@@ -25,6 +29,10 @@ def write_batch(store: Store, report: dict[str, Any]) -> list[str]:
     from pyarrow import csv, parquet
 
     write_json(store.folder / REPORT, report)
+    if pages is not None:
+        from rmfn.pages.folder import write_index
+
+        write_index(pages, report)
     if report["model"] is None:
         return [REPORT]
     table = tabulate_predictions(report["clips"])

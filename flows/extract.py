@@ -14,6 +14,7 @@ from uuid import UUID
 
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import (
+    create_link_artifact,
     create_progress_artifact,
     create_table_artifact,
     update_progress_artifact,
@@ -36,7 +37,7 @@ def put_all_through(
 ) -> dict[str, Any]:
     """Put the clips through and keep the report. Returns it; a second try does what is missing."""
     report = run_batch(places, asked, on_told=_show_progress(flow_name), **options)
-    write_batch(Store(asked.store), report)
+    write_batch(Store(asked.store), report, asked.pages)
     return report
 
 
@@ -102,6 +103,11 @@ def put_folders_through(
         table=tabulate_clips(clips),
         description=f"What became of {len(clips)} clips",
     )
+    if asked.pages is not None:
+        index = Path(asked.pages).absolute() / "index.html"
+        create_link_artifact(
+            key=f"{flow_name}-pages", link=index.as_uri(), description="The pages of the clips"
+        )
     if all(clip["status"] == "failed" for clip in clips):
         where = ", ".join(map(str, places[:3]))
         raise ValueError(f"{where}: none of the {len(clips)} clips could be processed")

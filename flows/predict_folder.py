@@ -26,6 +26,7 @@ def predict_folder(
     workers: int | None = None,
     timeout: float | None = None,
     retry_failed: bool = False,
+    report: TypedText | None = None,
 ) -> Any:
     """Predict what is expressed in every video of a folder; a rerun does only what is missing.
 
@@ -39,6 +40,8 @@ def predict_folder(
     workers : clips side by side, by default one a core.
     timeout : seconds a clip may take.
     retry_failed : clips that failed before are tried again.
+    report : folder for a page of every clip and an index of them; the link
+        ``predict-folder-pages`` leads there.
 
     Returns
     -------
@@ -49,7 +52,8 @@ def predict_folder(
     try:
         places = [check_path(path)]
         chosen = run.find_model(check_text("model", model) if model not in (None, "") else None)
-        asked = Asked(check_text("recipe", recipe), check_text("store", store), str(chosen))
+        pages = check_text("report", report) if report not in (None, "") else None
+        asked = Asked(check_text("recipe", recipe), check_text("store", store), str(chosen), pages)
         return put_folders_through(
             places, asked, "predict-folder",
             workers=workers, limit=timeout, retry_failed=retry_failed,
