@@ -113,7 +113,11 @@ class ClipRun:
         """Time a stage and tell its start and end."""
         self.progress(name, None)
         started = time.perf_counter()
-        yield
+        try:
+            yield
+        except Exception as error:
+            error.add_note(name)  # for whoever reports it
+            raise
         self.seconds[name] = time.perf_counter() - started
         self.progress(name, 1.0)
 
