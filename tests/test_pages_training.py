@@ -46,7 +46,8 @@ def make_run(folder: Path) -> tuple[Path, Found]:
         on_predicted=told.append,
     )
     (segments,) = told
-    segments = replace(segments, texts=tuple(f"{HOSTILE} {n}" for n in range(80)))
+    texts, starts = tuple(f"{HOSTILE} {n}" for n in range(80)), np.arange(80) * 1.5
+    segments = replace(segments, texts=texts, starts=starts, ends=starts + 1)
     kept = {"sentiment": {"how": segments.how, **report["sentiment"]}}
     save_checkpoint(replace(manifest, name="toy <i>", metrics={"valid": kept}), ensemble, folder)
     curves = folder / "run" / "curves"
@@ -156,6 +157,8 @@ def test_a_browser_shows_all_of_it(browser, page, made, width, scheme):
         assert opened.ask("document.documentElement.scrollWidth") <= width
         dots = "document.getElementById('plot-scatter-0').data.find(t => t.name === 'segments').x"
         assert opened.ask(f"{dots}.length") == len(made[1].segments)
+        hint = opened.ask(f"{dots.removesuffix('.x')}.text[0]")  # Plotly reads tags in it
+        assert "<" not in hint.replace("<br>", "")
         bars = "document.getElementById('plot-ablation-0').data[0].x"
         report = made[1].report["sentiment"]
         expected = [report["mae"], *(each["mae"] for each in report["ablation"].values())]
