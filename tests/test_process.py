@@ -17,7 +17,10 @@ import pytest
 
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript, Word
 from extractors.weights import WeightsMissing
+from pipeline.clip import open_clip
 from pipeline.errors import AlignmentFailed, ClipError, MediaError, NoSpeech
+from pipeline.media import read_frames
+from pipeline.pooling import pool
 from pipeline.process import find_spans, process_clip
 from pipeline.recipe import Recipe
 from pipeline.store import Store
@@ -343,6 +346,27 @@ def test_only_the_frames_of_words_are_looked_at_if_the_recipe_says_so(clip, tmp_
     again = process_clip(clip, recipe, store=store)
     assert "visual" not in again.seconds
     np.testing.assert_array_equal(again.tracks["visual"][0].times, wanted)
+
+
+@pytest.mark.slow
+def test_a_face_is_followed_alike_when_only_the_frames_of_words_are_looked_at():
+    """Two words of the sample with 1.6 s between them, where nothing is looked at."""
+    from extractors.visual_mediapipe import MediaPipe
+
+    sample = open_clip(ROOT / "sample_videos" / "happy.mp4")
+    words = (Word("one", 0.6, 1.0), Word("two", 2.6, 3.0))
+    backend = MediaPipe(hog=False)
+    tracks = [
+        backend(read_frames(sample, within=spans))
+        for spans in ([(0.0, 3.3)], find_spans(words, sample.video[0].fps))
+    ]
+    assert len(tracks[1].times) < 0.6 * len(tracks[0].times)
+    whole, part = (pool(track, words) for track in tracks)
+    np.testing.assert_array_equal(whole.coverage, [1, 1])
+    np.testing.assert_array_equal(part.coverage, [1, 1])
+    for group, limit in (("au", 0.02), ("landmark", 0.01), ("gaze", 0.5), ("box", 0.002)):
+        here = [n for n, name in enumerate(whole.names) if name.startswith(f"mediapipe.{group}")]
+        np.testing.assert_allclose(part.values[:, here], whole.values[:, here], atol=limit)
 
 
 def test_words_that_cannot_be_found_stop_the_face_that_waits_for_them(clip):
