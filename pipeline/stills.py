@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import av
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from extractors.types import Frame
 from pipeline.clip import Clip, open_container
 from pipeline.upright import display_matrix, to_rgb, turn_upright
+
+ROUNDED = 0.001  # s; containers round their time stamps
+EARLIER = (0.0, 2.0, 20.0, float("inf"))  # s to begin before a picture, until there is one
 
 
 def read_stills(clip: Clip, times: Sequence[float], max_side: int = 480) -> list[Frame]:
@@ -36,22 +40,32 @@ def read_stills(clip: Clip, times: Sequence[float], max_side: int = 480) -> list
     track = next((stream for stream in clip.video if stream.default), clip.video[0])
     scaler = VideoReformatter()
     found: list[Frame] = []
-    half = 0.5 / track.fps if track.fps else 0.02  # stamps are rounded
     with open_container(clip.path) as container:
-        source = container.streams[track.index]
         for time in times:
-            wanted = time + clip.origin + half
-            container.seek(round(wanted * av.time_base), backward=True)
-            shown = None
+            picture = _find(container, track.index, time + clip.origin + ROUNDED)
+            if picture is None or picture.time is None:
+                continue
+            image = to_rgb(picture, scaler, track.aspect, max_side)
+            upright = turn_upright(image, display_matrix(picture))
+            found.append(Frame(upright, picture.time - clip.origin))
+    return found
+
+
+def _find(container: InputContainer, index: int, wanted: float) -> VideoFrame | None:
+    """The last picture of a stream not later than ``wanted``, in the container's seconds."""
+    source = container.streams[index]
+    for back in EARLIER:  # containers without an index may land too late
+        shown = None
+        container.seek(round(max(wanted - back, 0.0) * av.time_base), backward=True)
+        try:
             for picture in container.decode(source):
                 if not isinstance(picture, VideoFrame) or picture.time is None:
                     continue
                 if picture.time > wanted:
                     break
                 shown = picture
-            if shown is None or shown.time is None:
-                continue
-            image = to_rgb(shown, scaler, track.aspect, max_side)
-            upright = turn_upright(image, display_matrix(shown))
-            found.append(Frame(upright, shown.time - clip.origin))
-    return found
+        except (av.FFmpegError, OSError):  # broken here; what came before it counts
+            pass
+        if shown is not None:
+            return shown
+    return None

@@ -152,6 +152,7 @@ def render_clip_page(
         media=media,
         stills=stills,
         has_units=units is not None,
+        seen=face is not None and bool(face.observed.any()),
         attention=attention,
         reads=describe_reading(processed, predictor),
         agrees=all(curve["agrees"] for curve in curves),

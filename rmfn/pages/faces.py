@@ -57,14 +57,15 @@ UNIT_NAMES = {
 
 def choose_moments(track: FeatureTrack, count: int = STILLS) -> NDArray[np.intp]:
     """Rows to be shown: the strongest smile, the lowest brow, others spread over the frames with
-    the face, and two over those without it, if there are any."""
+    the face, and two over those without it, if there are any. Without any face, half as many."""
     names = {name.partition(".")[2]: n for n, name in enumerate(track.names)}
     seen, unseen = np.flatnonzero(track.observed), np.flatnonzero(~track.observed)
-    chosen = set(_spread(unseen, count if not len(seen) else 2))
+    chosen = set(_spread(unseen, 2 if len(seen) else count // 2))
     for unit in ("au12", "au04"):
         if unit in names and len(seen):
             chosen.add(int(seen[np.nanargmax(track.values[seen, names[unit]])]))
-    return np.array(sorted({*chosen, *_spread(seen, count - len(chosen))}), np.intp)
+    rest = np.setdiff1d(seen, list(chosen))
+    return np.array(sorted({*chosen, *_spread(rest, count - len(chosen))}), np.intp)
 
 
 def _spread(rows: NDArray[np.intp], count: int) -> list[int]:

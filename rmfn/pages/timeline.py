@@ -73,7 +73,7 @@ _WANTED = (
 def find_rows(
     tracks: Mapping[str, Sequence[FeatureTrack]], level: FeatureTrack | None = None
 ) -> list[Row]:
-    """The rows that the tracks of a clip can fill.
+    """The rows that the tracks of a clip can fill; what was never seen has none.
 
     Parameters
     ----------
@@ -92,6 +92,8 @@ def find_rows(
                 Curve(label, track.times, _measured(track, places, places[measure]))
                 for measure, label in measures.items()
             )
+            if not any(np.isfinite(curve.values).any() for curve in curves):
+                continue
             source = ", ".join(track.names[places[measure]] for measure in measures)
             unseen = tuple(find_gaps(track)) if modality == "visual" else ()
             rows.append(Row(title, unit, modality, source, curves, unseen, span))
