@@ -13,14 +13,11 @@ from rmfn.baselines import MODELS, build
 from rmfn.baselines.chain import find_posteriors, sum_paths
 from rmfn.baselines.hcrf import HCRF, HCRFConfig, list_edges, summarise
 from rmfn.baselines.levels import assign_labels, make_centres, read_out
-from rmfn.checkpoint import load_checkpoint, save_checkpoint
-from rmfn.data import fit_scaler
 from rmfn.ensemble import Ensemble
 from rmfn.lsthm import pack
 from rmfn.running import TrainSettings
 from rmfn.train import fit
-from tests.trained import COLUMNS, HAPPY, HIDDEN, LENGTH, MOOD, SENTIMENT, make_corpus
-from tests.trained import make_untrained as make_manifest
+from tests.trained import ALL_KINDS, TARGETS, keep_and_load, make_corpus, make_examples
 
 NAMES = [name for name, (_, model, _) in MODELS.items() if model is HCRF]
 FLAT = [name for name in NAMES if "hss" not in name]
@@ -404,25 +401,13 @@ def test_overfits_eight(name, classes):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_is_trained_and_kept_as_any_other(name, tmp_path):
-    sequences, labels, _ = make_corpus(40)
-    scaler = fit_scaler(sequences, COLUMNS)
-    rows = [[y[0], float(y[0] > 0), 1 + (y[0] > 0) - (y[0] < 0), 3.0] for y in labels]
-    targets = (SENTIMENT, HAPPY, MOOD, LENGTH)
-    examples = [scaler(*pair) for pair in zip(sequences, rows, strict=True)]
-    config = {
-        "inputs": {"language": 3, "acoustic": 1},
-        "hidden": HIDDEN,
-        "outputs": 7,
-        "classes": (0, 2, 3, 0),
-        "states": 2,
-    }
+    scaler, examples = make_examples(40)
+    config = {**ALL_KINDS, "states": 2}
     settings = TrainSettings(epochs=2, batch=16, lr=0.01, precision="bf16")
-    fitted = fit(lambda: build(name, **config), targets, settings, examples[8:], examples[:8], 0)
+    fitted = fit(lambda: build(name, **config), TARGETS, settings, examples[8:], examples[:8], 0)
     ensemble = Ensemble(scaler, (fitted,))
-    manifest, _ = make_manifest()
-    changed = {"model": name, "config": config, "labels": targets, "members": 1}
-    save_checkpoint(type(manifest)(**(vars(manifest) | changed)), ensemble, tmp_path / "kept")
-    again = load_checkpoint(tmp_path / "kept").ensemble
+    again = keep_and_load(name, config, ensemble, tmp_path / "kept")
+    sequences, _, _ = make_corpus(40)
     assert torch.equal(again.predict_each(sequences), ensemble.predict_each(sequences))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import torch
 from extractors.types import Word, WordFeatures
 from pipeline.sequence import AlignedSequence
 from rmfn.baselines import build
-from rmfn.checkpoint import Conformal, Manifest
-from rmfn.data import fit_scaler
+from rmfn.checkpoint import Conformal, Manifest, load_checkpoint, save_checkpoint
+from rmfn.data import Example, Scaler, fit_scaler
 from rmfn.dataset import Dataset, Target
 from rmfn.ensemble import Ensemble
 from rmfn.train import Fitted
@@ -118,3 +119,29 @@ def make_dataset(count: int = 120, seed: int = 0, videos: int = 12) -> Dataset:
         FEATURES,
         "made up",
     )
+
+
+TARGETS = (SENTIMENT, HAPPY, MOOD, LENGTH)
+# What a model of all four kinds of label in `make_examples` is built with.
+ALL_KINDS = {
+    "inputs": {"language": 3, "acoustic": 1},
+    "hidden": HIDDEN,
+    "outputs": 7,
+    "classes": (0, 2, 3, 0),
+}
+
+
+def make_examples(count: int) -> tuple[Scaler, list[Example]]:
+    """The corpus, scaled, with a label of every kind (``TARGETS``)."""
+    sequences, labels, _ = make_corpus(count)
+    scaler = fit_scaler(sequences, COLUMNS)
+    rows = [[y[0], float(y[0] > 0), 1 + (y[0] > 0) - (y[0] < 0), 3.0] for y in labels]
+    return scaler, [scaler(*pair) for pair in zip(sequences, rows, strict=True)]
+
+
+def keep_and_load(name: str, config: dict, ensemble: Ensemble, folder: Path) -> Ensemble:
+    """A model of ``TARGETS`` as it comes back from its checkpoint."""
+    manifest, _ = make_untrained()
+    manifest = replace(manifest, model=name, config=config, labels=TARGETS, members=1)
+    save_checkpoint(manifest, ensemble, folder)
+    return load_checkpoint(folder).ensemble
