@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -217,7 +218,12 @@ def show_report(report: dict[str, Any]) -> None:
     }
     listed = clips if len(clips) <= SHOWN else [c for c in clips if c["status"] == "failed"]
     if listed:
-        show_rows("clips" if listed is clips else "clips that failed", tabulate_clips(listed))
+        root = os.path.commonpath([Path(clip["path"]).absolute().parent for clip in clips])
+        rows = [
+            {**row, "clip": os.path.relpath(row["clip"], root)} for row in tabulate_clips(listed)
+        ]
+        what = "clips" if listed is clips else "clips that failed"
+        show_rows(f"{what}, below {root}", rows)
     length = sum(c["duration"] or 0.0 for c in clips if c["status"] == "done")
     took = f"{describe_time(length)} of video in {describe_time(report['seconds'])}"
     said = ", ".join(f"{count} {status}" for status, count in counts.items())

@@ -243,12 +243,19 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(tmp_path, clips, undisturb
     recipe, expected, usual = undisturbed
     store = tmp_path / "s"
     given = ("batch", clips, "--store", store, "--recipe", recipe, "--workers", 2)
-    chance = random.Random(0)
+    chance, log = random.Random(0), tmp_path / "log"
+    log.touch()
     kills, done, until = 0, 0, time.monotonic() + 40
     while time.monotonic() < until:
+        size = log.stat().st_size
         process = start(tmp_path, *given, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            status = process.wait(chance.uniform(0.1, 0.6) * usual)
+            if kills % 3:  # while there is work; else somewhere while it starts
+                while process.poll() is None and log.stat().st_size == size:
+                    time.sleep(0.01)
+                status = process.wait(chance.uniform(0, 1.0))
+            else:
+                status = process.wait(chance.uniform(0, 0.5) * usual)
         except subprocess.TimeoutExpired:
             status = None
         finally:

@@ -2,7 +2,7 @@
 
 ``python -m tests.toy_batch batch ...`` is the command line with these backends in the tables; the
 workers import this module as well, since it is what the command runs. What a clip does is said by
-how many whole seconds it lasts.
+how many whole seconds it lasts. Tables take their time to be written.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 
 from extractors import BACKENDS, Backend
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript, Word
@@ -125,6 +128,17 @@ def make_video(path: Path, seconds: float, flash: float = 0.5) -> Path:
     return path
 
 
+def write_slowly(table: Any, file: Any, write: Any = pq.write_table, **options: Any) -> None:
+    """In two halves with a pause, so that one who is killed at random is often killed there."""
+    whole = BytesIO()
+    write(table, whole, **options)
+    data = whole.getvalue()
+    for half in (data[: len(data) // 2], data[len(data) // 2 :]):
+        file.write(half)
+        file.flush()
+        time.sleep(0.05)
+
+
 def _note(line: str) -> None:
     if log := os.environ.get("TOY_LOG"):
         with open(log, "a") as file:
@@ -136,6 +150,9 @@ for _step, _kind in (
     *(("visual", "Sees"), ("acoustic", "Listens")),
 ):
     BACKENDS[_step]["toy"] = Backend(f"tests.toy_batch:{_kind}", ())
+
+if __name__ in ("__main__", "__mp_main__"):  # the command and its workers, not the tests
+    pq.write_table = write_slowly
 
 if __name__ == "__main__":
     sys.exit(main())
