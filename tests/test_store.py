@@ -317,8 +317,13 @@ def test_elsewhere_what_others_write_is_seen_at_once(away):
     assert first.clips() == second.clips() == []
     second.put_words(CLIP, "k", WORDS)
     assert (first.clips(), first.stages(CLIP)) == ([CLIP], ["words-k"])
-    second.put_words("f" * 16, "k", WORDS)
+    # Another process has a connection of its own, and tells this one nothing.
+    fs = first.folder.fs
+    other = type(fs)(skip_instance_cache=True)
+    new = first.path("f" * 16, "words", "k").path
+    other.pipe_file(new, fs.cat_file(first.path(CLIP, "words", "k").path))
     assert first.clips() == [CLIP, "f" * 16]
+    assert first.has("f" * 16, "words", "k")
 
 
 def test_elsewhere_a_write_that_fails_leaves_what_was_there(away, monkeypatch):
