@@ -224,10 +224,37 @@ def test_named_store_is_used_and_kept(stages: Any, tmp_path: Path) -> None:
     from flows import predict, run
 
     seen = []
-    stages.setattr(run, "track_clip", lambda *given: seen.append(given[-1]))
+    stages.setattr(run, "track_clip", lambda *given: seen.append(given[3]))
     predict.predict_video("talk.mp4", store=str(tmp_path / "kept"))
     assert seen == [str(tmp_path / "kept")] * 2
     predict.predict_video("talk.mp4", store="")
     assert not Path(seen[-1]).exists()
     state = predict.predict_video("talk.mp4", store=3, return_state=True)
     assert "parameter store must be text, got 3" in state.message
+
+
+@pytest.mark.slow
+def test_page_is_asked_for_and_linked(stages: Any, tmp_path: Path) -> None:
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+
+    from flows import predict, run
+
+    asked: list[dict[str, Any]] = []
+
+    def write(path: str, **given: Any) -> dict[str, Any]:
+        asked.append(given)
+        return {**RESULT, "seconds": {}}
+
+    stages.setattr(run, "predict_clip", write)
+    page = tmp_path / "a page.html"
+    state = predict.predict_video("talk.mp4", report=str(page), embed_video=True, return_state=True)
+    assert state.is_completed()
+    assert (asked[0]["report"], asked[0]["embed_video"]) == (str(page), True)
+    made = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=made))
+    links = {each.key: each.data for each in found}
+    assert page.as_uri() in links["predict-video-page"]
+    predict.predict_video("talk.mp4")
+    assert asked[1]["report"] is None
