@@ -12,6 +12,7 @@ from flows.quality import QUALITY_TEXT
 from pipeline.limits import MEASURES
 from pipeline.store import Store
 from tests.test_limits import GOOD, make_rows, spoil
+from tests.test_own_videos import put_clip
 
 
 @pytest.fixture
@@ -96,3 +97,30 @@ def test_train_needs_a_store_to_know_of_quality(tmp_path, capsys):
     arguments = ["train", "--data", str(tmp_path), "--out", str(tmp_path / "m")]
     assert main([*arguments, "--reject", "face_share=0.5"]) == 2
     assert "--quality and --reject need --store" in capsys.readouterr().err
+
+
+def test_train_leaves_segments_out_and_its_run_says_how_many(tmp_path, capsys):
+    store = Store(tmp_path / "store")
+    lines = ["video,start,end,mood"]
+    for n in range(9):
+        quality = GOOD if n else spoil(speech_share=0.05)
+        put_clip(store, f"{n:04x}", f"v{n}.mp4", 10, first=n, quality=quality)
+        lines += [f"v{n},0,5,{n % 3 - 1}", f"v{n},5,10,{n % 2}"]
+    labels, plan = tmp_path / "labels.csv", tmp_path / "plan.json"
+    labels.write_text("\n".join(lines) + "\n")
+    plan.write_text(
+        json.dumps(
+            {
+                "hidden": {"language": 2, "visual": 2, "acoustic": 2},
+                "model_settings": {"fuse": 2, "summary": 2, "head": 2},
+                "settings": {"epochs": 1},
+                "seeds": [0],
+            }
+        )
+    )
+    out = tmp_path / "model"
+    given = ["train", "--store", str(store.folder), "--labels", str(labels), "--plan", str(plan)]
+    assert main([*given, "--reject", "speech_share=0.1", "--out", str(out)]) == 0
+    said = "2 of 18 segments left out for their quality (speech_share 2)"
+    assert said in json.loads((out / "model.json").read_text())["trained_on"]
+    assert any(said in file.read_text() for file in (out / "run").glob("*.json"))
