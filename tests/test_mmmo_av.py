@@ -47,5 +47,5 @@ def test_the_official_test_split(predictor):
     dataset = dataset_from_mfn(sorted(folder.glob("*.h5")))
     found = evaluate_dataset(predictor, dataset, "test", draws=0)["sentiment"]
     assert found["n"] == 80
-    assert found["mae"] == pytest.approx(0.976, abs=1e-3)
-    assert found["corr"] == pytest.approx(0.466, abs=1e-3)
+    assert found["mae"] == pytest.approx(0.970, abs=1e-3)
+    assert found["corr"] == pytest.approx(0.495, abs=1e-3)
