@@ -14,6 +14,7 @@ from extractors.types import Audio, FeatureTrack
 BUCKETS = 1500  # of a drawn curve: each keeps its lowest and its highest value
 STEP, WINDOW = 0.02, 0.05  # s, of the sound level
 SILENCE = -80.0  # dB of full scale; below is drawn as this
+DOTS = 300  # words; of more the dots are small
 FIRST_SHARE = 0.34  # of the height, for the predictions
 ROOM = 0.045  # of the height, above each row for its title
 
@@ -344,7 +345,7 @@ def _draw_predictions(
             "mode": "lines+markers",
             "name": "arriving",
             "line": {"color": "var(--ink)", "width": 1.2, "dash": "dot"},
-            "marker": {"color": "var(--ink)", "size": 4.5},
+            "marker": {"color": "var(--ink)", "size": 4.5 if len(words) <= DOTS else 2},
             "hovertemplate": "after “%{text}”: %{y:+.2f}<extra></extra>",
             **arrives,
         },

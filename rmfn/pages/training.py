@@ -296,7 +296,7 @@ def render_training_page(
         labels=labels,
         cards=_choose_cards(labels),
         drawn=set(figures),
-        tables=tabulate_report(found.report, targets) if labels else [],
+        tables=tabulate_report(_leave_out(found.report, "calibration"), targets) if labels else [],
         lines=describe_report(found.report, targets) if labels else [],
         warnings=list_warnings(found.report) if found.evaluated else [],
         links={name: _link(file, path) for name, file in videos.items()},
@@ -306,6 +306,14 @@ def render_training_page(
         splits=[(name, str(len(some))) for name, some in manifest.splits.items()],
         card=card.read_text(encoding="utf-8") if card.is_file() else "",
     )
+
+
+def _leave_out(report: dict[str, Any], part: str) -> dict[str, Any]:
+    """What has a section of its own."""
+    return {
+        label: {name: value for name, value in found.items() if name != part}
+        for label, found in report.items()
+    }
 
 
 def _choose_cards(labels: Sequence[Label]) -> list[tuple[str, dict[str, Any]]]:

@@ -92,12 +92,12 @@
   }
   for (const name of ["play", "seeked", "pause", "timeupdate"]) player.addEventListener(name, follow);
 
-  /* ---- how much each word moves its utterance ---- */
+  /* ---- how much each word moves its utterance: the thickest line is a sixth of the scale ---- */
   function underline() {
-    const largest = Math.max(...utterances.flatMap((part) => part.effect[label].map((value) => Math.abs(value ?? 0))), 1e-9);
+    const full = (labels[label].span[1] - labels[label].span[0]) / 6;
     words.forEach((word, n) => {
       const value = utterances[word.utterance].effect[label][word.place];
-      const depth = value === null ? 0 : Math.round(Math.abs(value) / largest * 6);
+      const depth = value === null ? 0 : Math.round(Math.min(Math.abs(value) / full, 1) * 6);
       buttons[n].style.setProperty("--under", value < 0 ? "var(--cold)" : "var(--warm)");
       buttons[n].style.setProperty("--depth", `${depth}px`);
     });
