@@ -2,27 +2,27 @@
 
 ``python -m tests.toy_batch batch ...`` is the command line with these backends in the tables; the
 workers import this module as well, since it is what the command runs. What a clip does is said by
-how many whole seconds it lasts. Tables take their time to be written.
+how many whole seconds it lasts. Files take their time to be written.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from extractors import BACKENDS, Backend
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript, Word
 from flows.cli import main
+from pipeline import whole
 from tests.media_maker import make_clip
 
 HANGS, DIES, BREAKS, CRASHES = 5, 6, 7, 8  # s; what clips of these lengths do
@@ -128,15 +128,12 @@ def make_video(path: Path, seconds: float, flash: float = 0.5) -> Path:
     return path
 
 
-def write_slowly(table: Any, file: Any, write: Any = pq.write_table, **options: Any) -> None:
-    """In two halves with a pause, so that one who is killed at random is often killed there."""
-    whole = BytesIO()
-    write(table, whole, **options)
-    data = whole.getvalue()
-    for half in (data[: len(data) // 2], data[len(data) // 2 :]):
-        file.write(half)
-        file.flush()
-        time.sleep(0.05)
+class SlowFile(io.FileIO):
+    """Who is killed at random is often killed while one is half written."""
+
+    def write(self, data: Any) -> int:
+        time.sleep(0.02)
+        return super().write(data)
 
 
 def _note(line: str) -> None:
@@ -152,7 +149,9 @@ for _step, _kind in (
     BACKENDS[_step]["toy"] = Backend(f"tests.toy_batch:{_kind}", ())
 
 if __name__ in ("__main__", "__mp_main__"):  # the command and its workers, not the tests
-    pq.write_table = write_slowly
+    whole.open = lambda path, mode: (  # type: ignore[attr-defined]
+        open(path, mode) if mode == "rb" else SlowFile(path, mode[0])  # noqa: SIM115
+    )
 
 if __name__ == "__main__":
     sys.exit(main())
