@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -16,6 +15,7 @@ import pytest
 
 from pipeline.cluster import Cluster
 from pipeline.isolation import Done, do_isolated
+from tests.cluster_task import do
 from tests.conftest import ROOT
 from tests.test_batch import read_files, read_report, run
 from tests.toy_batch import DIES, make_video, write_recipe
@@ -82,20 +82,6 @@ def test_a_batch_on_a_cluster_is_the_same_bit_for_bit(cluster, tmp_path):
     for name in files[0].keys() - {"files.json"}:
         if not (name.startswith(reports[1]["dies.mp4"]["id"]) and name.endswith(".json")):
             assert files[0][name] == files[1][name], name
-
-
-def do(task, tell=None):
-    """What the cluster is asked."""
-    kind, number = task
-    if tell is not None:
-        for share in (None, 0.5, 1.0):
-            tell("half", share)
-            tell(kind, number)
-    if kind == "sleep":
-        time.sleep(number)
-    if kind == "error":
-        raise OSError(28, "No space left on device")
-    return number, os.getpid(), os.getppid(), os.getcwd()
 
 
 def test_tasks_keep_both_workers_busy_and_one_that_hangs_is_given_up(
