@@ -223,6 +223,8 @@ def test_settings_that_cannot_be():
         TrainSettings(modality_dropout=1)
     with pytest.raises(ValueError, match="epochs and batch must be at least 1, got 0 and 32"):
         TrainSettings(epochs=0)
+    with pytest.raises(ValueError, match=r"trim must be from 0 to below 0\.5, got 0\.5"):
+        TrainSettings(trim=0.5)
 
 
 def test_nothing_to_learn_from(prepared):

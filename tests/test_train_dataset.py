@@ -380,3 +380,24 @@ def test_seeds_that_rotate_stop_on_other_videos(dataset, tmp_path):
     assert manifest.splits["train"] == sorted(f"v{n}" for n in range(10))
     assert manifest.splits["test"] == ["v10", "v11"]
     assert manifest.metrics["valid"]["sentiment"]["how"].startswith("trained on the split train al")
+
+
+def test_the_ends_that_scaling_passes_over_are_the_plans(dataset, tmp_path):
+    """One word of 1000 is the scale of its column, unless the ends are passed over."""
+    first = next(n for n, split in enumerate(dataset.splits) if split == "train")
+    sequence = dataset.sequences[first]
+    rows = sequence.features["acoustic"]
+    values = rows.values.copy()
+    values[0, 0] = 1000
+    changed = replace(rows, values=values)
+    sequences = list(dataset.sequences)
+    sequences[first] = replace(sequence, features={**sequence.features, "acoustic": changed})
+    dataset = replace(dataset, sequences=tuple(sequences))
+    std = {}
+    for trim in (0.0, 0.05):
+        settings = replace(PLAN.settings, epochs=1, trim=trim)
+        train_dataset(dataset, replace(PLAN, settings=settings), tmp_path / str(trim))
+        scaler = Predictor.load(tmp_path / str(trim)).checkpoint.ensemble.scaler
+        std[trim] = float(scaler.std["acoustic"][0])
+    assert std[0.0] > 10
+    assert std[0.05] < 1
