@@ -25,6 +25,7 @@ examples:
   rmfn align talk.wav --transcript talk.txt        word times only
   rmfn track visual talk.mp4 --out face.parquet    frame-rate measurements
   rmfn batch videos/ --store features --predict    a folder; stops and resumes as you like
+  rmfn report runs/a                               a page of a training, or of a comparison
   rmfn serve                                       then, in another terminal:
   prefect deployment run predict-video --param path=talk.mp4
 
