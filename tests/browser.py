@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 
+PATIENCE = 60.0  # s
 PLACES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -56,7 +58,7 @@ class Page:
             offline=True,
         )
         self.tab = self.context.new_page()
-        self.tab.set_default_timeout(60_000)
+        self.tab.set_default_timeout(1000 * PATIENCE)
         self.asked: list[str] = []
         self.complaints: list[str] = []
         address = file.as_uri()
@@ -84,10 +86,17 @@ class Page:
                 }
             }"""
         )
-        self.tab.wait_for_function(
+        self.wait(
             "[...document.querySelectorAll('.plot')].every((p) => p.classList.contains('drawn'))"
         )
         self.tab.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
+
+    def wait(self, expression: str) -> None:
+        """Until it is so. (The driver's own way evaluates text, which a page may forbid.)"""
+        deadline = time.monotonic() + PATIENCE
+        while not self.tab.evaluate(expression):
+            assert time.monotonic() < deadline, f"not so within {PATIENCE:g} s: {expression}"
+            self.tab.wait_for_timeout(20)
 
     def ask(self, expression: str) -> Any:
         return self.tab.evaluate(expression)

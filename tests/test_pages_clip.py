@@ -84,7 +84,7 @@ def test_a_click_on_a_word_plays_from_it(page, talk):
     words = [word for part in talk.record["utterances"] for word in part["words"]]
     for n in (6, 17, 2):
         page.tab.click(f"[data-word='{n}']")
-        page.tab.wait_for_function("document.getElementById('player').seeking === false")
+        page.wait("document.getElementById('player').seeking === false")
         at = page.ask("document.getElementById('player').currentTime")
         assert words[n]["start"] - 1e-3 <= at < words[n]["start"] + 1.0
     assert page.ask("document.getElementById('player').paused") is False
@@ -93,7 +93,7 @@ def test_a_click_on_a_word_plays_from_it(page, talk):
 
 def test_the_spoken_word_lights_up_and_only_it(page, talk):
     words = [word for part in talk.record["utterances"] for word in part["words"]]
-    page.tab.wait_for_function("document.getElementById('player').readyState > 0")
+    page.wait("document.getElementById('player').readyState > 0")
     for n in (0, 5, 12):
         middle = (words[n]["start"] + words[n]["end"]) / 2
         page.ask(f"document.getElementById('player').currentTime = {middle}")
@@ -101,7 +101,7 @@ def test_the_spoken_word_lights_up_and_only_it(page, talk):
         assert page.ask("document.querySelectorAll('.spoken').length") == 1
     pause = (words[0]["end"] + words[1]["start"]) / 2
     page.ask(f"document.getElementById('player').currentTime = {pause}")
-    page.tab.wait_for_function("document.querySelectorAll('.spoken').length === 0")
+    page.wait("document.querySelectorAll('.spoken').length === 0")
 
 
 def test_words_are_reached_and_played_by_keyboard(page, talk):
@@ -115,7 +115,7 @@ def test_words_are_reached_and_played_by_keyboard(page, talk):
         assert page.ask("document.activeElement.dataset.word") == str(word), key
     start = talk.record["utterances"][1]["words"][0]["start"]
     page.tab.keyboard.press("Enter")
-    page.tab.wait_for_function("!document.getElementById('player').paused")
+    page.wait("!document.getElementById('player').paused")
     assert page.ask("document.getElementById('player').currentTime") >= start - 1e-3
     page.tab.keyboard.press("ArrowUp")
     assert page.ask("document.activeElement.dataset.word") == "0"
@@ -206,7 +206,7 @@ def test_the_time_line_is_played_by_a_click_and_zoomed_by_buttons(page):
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     page.tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    page.tab.wait_for_function("document.getElementById('player').currentTime > 3.5")
+    page.wait("document.getElementById('player').currentTime > 3.5")
     assert page.ask("document.getElementById('player').currentTime") < 5.5
     page.tab.click("#zoom-in")
     low, high = page.ask("document.getElementById('plot-timeline').layout.xaxis.range")
@@ -317,7 +317,7 @@ def test_a_word_like_a_tag_stays_a_word(browser, folder):
             page.tab.select_option("#utterance", str(number))
             ticks = page.tab.locator("#plot-arriving .xtick text").all_text_contents()
             assert ticks == [word["text"] for word in part["words"]]
-        assert page.tab.wait_for_function("document.getElementById('player').readyState > 0")
+        page.wait("document.getElementById('player').readyState > 0")
 
 
 def test_a_clip_of_ten_minutes_opens_at_once(browser, folder):
@@ -367,9 +367,9 @@ def test_the_video_can_be_inside(browser, folder, talk):
     (alone := folder / "elsewhere").mkdir()
     moved = target.rename(alone / "whole.html")
     with open_page(browser, moved) as page:
-        page.tab.wait_for_function("document.getElementById('player').readyState > 0")
+        page.wait("document.getElementById('player').readyState > 0")
         page.tab.click("[data-word='10']")
-        page.tab.wait_for_function("document.getElementById('player').currentTime > 3")
+        page.wait("document.getElementById('player').currentTime > 3")
         assert page.asked == []
         assert page.complaints == []
 
@@ -385,7 +385,7 @@ def test_a_format_that_browsers_do_not_play_is_converted_or_explained(browser, f
         page.tab.click("[data-word='3']")  # still shows the word, at least
         page.tab.wait_for_selector("[data-word='3'].spoken")
     with open_page(browser, write(talk, folder / "old2.html", embed_video=True)) as page:
-        page.tab.wait_for_function("document.getElementById('player').readyState > 0")
+        page.wait("document.getElementById('player').readyState > 0")
         assert page.ask("document.getElementById('player').duration") == pytest.approx(8, abs=0.2)
         assert page.complaints == []
 
