@@ -216,6 +216,38 @@ def test_the_time_line_is_played_by_a_click_and_zoomed_by_buttons(page):
     assert (low, high) == (0, pytest.approx(8.0, abs=0.1))
 
 
+def test_a_time_line_that_is_zoomed_in_turns_over_while_it_plays(page):
+    page.draw_all()
+    page.tab.click("#zoom-in")
+    page.tab.click("#zoom-in")
+    for word in (16, 0):  # behind and before what is shown
+        page.tab.click(f"[data-word='{word}']")
+        page.wait(
+            """(() => {
+                const [low, high] = document.getElementById("plot-timeline").layout.xaxis.range;
+                const at = document.getElementById("player").currentTime;
+                return low <= at && at <= high && Math.abs(high - low - 2) < 0.01;
+            })()"""
+        )
+    assert page.complaints == []
+
+
+def test_playing_asks_for_one_frame_at_a_time(page):
+    page.tab.click("[data-word='0']")
+    page.wait("document.getElementById('player').currentTime > 2")
+    asked = page.ask(
+        """async () => {
+            const ask = window.requestAnimationFrame;
+            let asked = 0, frames = 0;
+            window.requestAnimationFrame = (act) => { asked += 1; return ask(act); };
+            for (; frames < 10; frames += 1) await new Promise((next) => ask(next));
+            window.requestAnimationFrame = ask;
+            return asked;
+        }"""
+    )
+    assert 0 < asked <= 15  # and not one more for each event until then
+
+
 def test_faces_are_shown_with_box_and_landmarks(page, talk):
     stills = page.tab.locator(".stills > li")
     assert stills.count() == 8

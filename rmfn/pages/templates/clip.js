@@ -34,7 +34,7 @@
   const transcript = $("transcript");
   const buttons = [...transcript.querySelectorAll(".word")];
   const rows = [...transcript.querySelectorAll(".utterance")];
-  let spoken = -1, reachable = 0;
+  let spoken = -1, reachable = 0, coming = 0;
 
   function reach(n, focus) {
     buttons[reachable].tabIndex = -1;
@@ -82,7 +82,9 @@
       if (n >= 0 && !player.paused) look(words[n].utterance);
     }
     moveHead(time);
-    if (!player.paused && !player.ended) requestAnimationFrame(follow);
+    turnOver(time);
+    cancelAnimationFrame(coming); // several events may have asked for it
+    if (!player.paused && !player.ended) coming = requestAnimationFrame(follow);
   }
   function keepInView(button) {
     const top = button.offsetTop; // within the transcript, which is positioned
@@ -137,11 +139,16 @@
     if (!plot.classList.contains("drawn") || !layoutOf()) return;
     const { xaxis, _size: size, height } = layoutOf();
     const x = xaxis.l2p(time);
-    head.hidden = x < 0 || x > xaxis._length;
+    head.hidden = x < -1 || x > xaxis._length + 1;
     head.style.left = `${size.l + x}px`;
     head.style.top = `${size.t}px`;
     head.style.height = `${height - size.t - size.b}px`;
-    if (!player.paused && head.hidden) show(time, span());
+  }
+  /* While it plays, a time line that is zoomed in turns over like a page. */
+  function turnOver(time) {
+    if (player.paused || !head.hidden || !plot.classList.contains("drawn") || !layoutOf()) return;
+    const length = span();
+    if (length < record.clip.duration) show(time - 0.05 * length, length);
   }
   const range = () => layoutOf().xaxis.range.map(Number);
   const span = () => range()[1] - range()[0];
