@@ -288,15 +288,19 @@ def test_batch_predicts_as_predict_does_and_goes_on_after_a_bad_clip(tmp_path, c
     assert json.loads((store / "report.json").read_text())["clips"] == clips
     alone = run(capfd, "predict", videos / "b.wav", "--store", store, "--json", "-")
     record = json.loads(alone[1])
-    assert clips[1]["overall"] == record["overall"]
+    # This process may have given torch other threads than a worker has: sums are rounded otherwise.
+    ours, theirs = clips[1]["overall"]["sentiment"], record["overall"]["sentiment"]
+    assert ours["value"] == pytest.approx(theirs["value"], abs=1e-5)
+    assert ours["interval"] == pytest.approx(theirs["interval"], abs=1e-5)
     assert clips[1]["quality"] == record["quality"]
     table = pq.read_table(store / "predictions.parquet").to_pylist()
     assert table[0]["utterance"] is None
-    assert table[0]["sentiment"] == record["overall"]["sentiment"]["value"]
+    assert table[0]["sentiment"] == ours["value"]
     for row, utterance in zip(table[1:], record["utterances"], strict=True):
         assert (row["start"], row["text"]) == (utterance["start"], utterance["text"])
         low, high = row["sentiment.low"], row["sentiment.high"]
-        assert [low, high] == utterance["prediction"]["sentiment"]["interval"]
+        interval = utterance["prediction"]["sentiment"]["interval"]
+        assert [low, high] == pytest.approx(interval, abs=1e-5)
     lines = (store / "predictions.csv").read_text().splitlines()
     assert len(lines) == 1 + len(table)
     status, out, _ = run(capfd, *given)
