@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
+import os
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile
 from threading import Event, Lock
 from typing import Any
 
@@ -91,6 +90,7 @@ class ClipRun:
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Event = field(default_factory=Event)
     _sound: Sound | None = None
+    _file: Any = None
     _decoding: Lock = field(default_factory=Lock)
 
     def decode_sound(self) -> Sound:
@@ -102,10 +102,12 @@ class ClipRun:
         """
         with self._decoding:
             if self._sound is None:
-                folder = Path(mkdtemp(prefix="rmfn-"))
-                weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+                # A file without a name is gone when this process is, however that ends; until then
+                # the voice's process reaches it here.
+                self._file = TemporaryFile(prefix="rmfn-")  # noqa: SIM115
+                path = Path(f"/proc/{os.getpid()}/fd/{self._file.fileno()}")
                 with self.stage("decode sound"):
-                    self._sound = decode_sound(self.clip, folder / "sound.f32")
+                    self._sound = decode_sound(self.clip, path)
         return self._sound
 
     @contextmanager

@@ -39,6 +39,8 @@ def start(folder: Path, *arguments: Any, limit: str = "", **options: Any) -> sub
         env={**os.environ, "TOY_LOG": str(folder / "log"), "TMPDIR": str(folder / "tmp")},
         start_new_session=True,
         text=True,
+        # Where the tests themselves run in the background, Ctrl-C would be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         **options,
     )
 
