@@ -27,6 +27,14 @@ from extractors.mapped import forget_pages
 from extractors.pronounce import Pronunciation, pronounce
 from extractors.resampling import resample
 from extractors.sphinx_decoder import ANALYSIS, FRAME, RATE, STATES, Decoder
+from extractors.stretches import (
+    UNSURE_TAIL,
+    WORDS_A_SECOND,
+    Placed,
+    Stretch,
+    cut_by_times,
+    fill_between,
+)
 from extractors.types import Audio, Transcript, Word
 
 # Frame i looks at [i * FRAME, i * FRAME + ANALYSIS) and speaks for its middle; the boundary between
@@ -40,10 +48,6 @@ EDGE = ANALYSIS / 2 - FRAME / 2
 GOODNESS_MIDDLE = -4.0  # nats a frame: as far from said as from not said
 GOODNESS_SCALE = 1.0
 
-WORDS_A_SECOND = 6.0  # nobody speaks faster for long
-UNSURE_TAIL = 4  # words before a cut that a coarse pass hands on to the next window
-TICK = 0.001  # s, the least a token gets
-
 
 @dataclass(frozen=True)
 class _Sound:
@@ -55,25 +59,6 @@ class _Sound:
     def cut(self, start: float, end: float) -> NDArray[np.float32]:
         """What lies between two times (s), amplified; all of it so would be one more copy."""
         return self.samples[round(start * RATE) : round(end * RATE)] * np.float32(self.gain)
-
-
-@dataclass(frozen=True)
-class _Placed:
-    """A token's place in seconds; goodness of pronunciation as 0..1."""
-
-    start: float
-    end: float
-    score: float
-
-
-@dataclass(frozen=True)
-class _Stretch:
-    """The tokens first..last-1 were said somewhere in [start, end)."""
-
-    first: int
-    last: int
-    start: float
-    end: float
 
 
 @dataclass(frozen=True)
@@ -104,18 +89,19 @@ class Sphinx:
             raise ValueError(f"cannot align {len(tokens)} words to a sound of length 0")
         sound = _prepare(audio)
         said = [pronounce(token) for token in tokens]
-        placed: list[_Placed | None] = [None] * len(tokens)
+        placed: list[Placed | None] = [None] * len(tokens)
         with self._lock:
             stretches = [
                 part
-                for stretch in _cut_by_times(transcript, audio.duration, self.pad)
+                for stretch in cut_by_times(transcript, audio.duration, self.pad)
                 for part in self._cut_long(sound, said, stretch)
             ]
             for stretch in stretches:
                 placed[stretch.first : stretch.last] = self._align(sound, said, stretch)
                 forget_pages(sound.samples)
         _refine(sound.samples, placed)
-        spans = _settle(_interpolate(placed, said, stretches), audio.duration)
+        sizes = [len(spoken.variants[0]) if spoken.variants else 0 for spoken in said]
+        spans = fill_between(placed, sizes, stretches, audio.duration)
         return tuple(
             Word(token, start, end, place.score if place else None, spoken.guessed)
             for token, (start, end), place, spoken in zip(tokens, spans, placed, said, strict=True)
@@ -145,10 +131,10 @@ class Sphinx:
         return Decoder(compallsen=True, topn=1, beam=0.0, pbeam=0.0, wbeam=0.0)
 
     def _align(
-        self, sound: _Sound, said: Sequence[Pronunciation], stretch: _Stretch
-    ) -> list[_Placed | None]:
+        self, sound: _Sound, said: Sequence[Pronunciation], stretch: Stretch
+    ) -> list[Placed | None]:
         """Place the tokens of a stretch; all None if it cannot be done."""
-        result: list[_Placed | None] = [None] * (stretch.last - stretch.first)
+        result: list[Placed | None] = [None] * (stretch.last - stretch.first)
         spoken = [i for i in range(stretch.first, stretch.last) if said[i].variants]
         first = round(stretch.start * RATE)
         bit = sound.cut(stretch.start, stretch.end)
@@ -170,12 +156,12 @@ class Sphinx:
         edges = np.clip(edges, 0, len(bit) / RATE) + first / RATE
         for index, (start, end), (begin, stop, fit) in zip(spoken, edges, judged, strict=True):
             goodness = (fit - loop[begin:stop].sum()) / (stop - begin)
-            result[index - stretch.first] = _Placed(float(start), float(end), _to_score(goodness))
+            result[index - stretch.first] = Placed(float(start), float(end), _to_score(goodness))
         return result
 
     def _cut_long(
-        self, sound: _Sound, said: Sequence[Pronunciation], stretch: _Stretch
-    ) -> list[_Stretch]:
+        self, sound: _Sound, said: Sequence[Pronunciation], stretch: Stretch
+    ) -> list[Stretch]:
         """Cut a stretch that is too long into ones that are not, from left to right.
 
         Each step offers a window of sound more words than it can hold, lets the search take as
@@ -183,7 +169,7 @@ class Sphinx:
         is passed over, one with hardly any grows. A step that loses its way gives the window its
         share of the words, so that what follows can recover.
         """
-        parts: list[_Stretch] = []
+        parts: list[Stretch] = []
         first, start, reach = stretch.first, stretch.start, self.window
         while stretch.end - start > reach and first < stretch.last:
             cut = find_quiet(sound.samples, RATE, start + reach / 2, start + 0.75 * reach)
@@ -197,7 +183,7 @@ class Sphinx:
                 last, middle = first + max(1, round(share * (stretch.last - first))), cut
             elif len(found) == len(left):
                 end = min(stretch.end, start + found[-1][1] * FRAME + EDGE + self.pad)
-                return [*parts, _Stretch(first, stretch.last, start, end)]
+                return [*parts, Stretch(first, stretch.last, start, end)]
             elif not found:
                 start = cut
                 continue
@@ -208,10 +194,10 @@ class Sphinx:
                 kept = len(found) - UNSURE_TAIL
                 last = offered[kept]
                 middle = start + (found[kept - 1][1] + found[kept][0]) / 2 * FRAME + EDGE
-            parts.append(_Stretch(first, last, start, middle))
+            parts.append(Stretch(first, last, start, middle))
             first, start, reach = last, middle, self.window
         if first < stretch.last:
-            parts.append(_Stretch(first, stretch.last, start, stretch.end))
+            parts.append(Stretch(first, stretch.last, start, stretch.end))
         return parts
 
 
@@ -221,91 +207,14 @@ def _prepare(audio: Audio) -> _Sound:
     return _Sound(samples, 0.9 / peak if peak > 0 else 1.0)
 
 
-def _cut_by_times(transcript: Transcript, duration: float, pad: float) -> list[_Stretch]:
-    """Stretches from the rough times of the segments; what has none fills the gap it stands in."""
-    runs: list[list] = []  # first, last, start | None, end | None
-    first = 0
-    for segment in transcript.segments:
-        last = first + len(segment.text.split())
-        timed = segment.start is not None and segment.end is not None
-        if last > first:
-            if not timed and runs and runs[-1][2] is None:
-                runs[-1][1] = last
-            else:
-                runs.append([first, last, segment.start if timed else None, segment.end])
-        first = last
-    stretches = []
-    for i, (first, last, start, end) in enumerate(runs):
-        before = runs[i - 1][3] if i and runs[i - 1][2] is not None else 0.0
-        after = runs[i + 1][2] if i + 1 < len(runs) and runs[i + 1][2] is not None else duration
-        if start is None:
-            low, high = before, after
-        else:
-            low = max(start - pad, min(before, start))
-            high = min(end + pad, max(after, end))
-        low, high = min(max(low, 0.0), duration), min(max(high, 0.0), duration)
-        stretches.append(_Stretch(first, last, low, max(low, high)))
-    return stretches
-
-
-def _refine(samples: NDArray[np.float32], placed: list[_Placed | None]) -> None:
+def _refine(samples: NDArray[np.float32], placed: list[Placed | None]) -> None:
     """Move the starts and ends of the aligned words, in place; touching words stay touching."""
     edges = sorted({edge for place in placed if place for edge in (place.start, place.end)})
     moved = np.maximum.accumulate(refine_boundaries(samples, RATE, np.array(edges)))
     now = dict(zip(edges, moved.tolist(), strict=True))
     for i, place in enumerate(placed):
         if place and now[place.start] < now[place.end]:
-            placed[i] = _Placed(now[place.start], now[place.end], place.score)
-
-
-def _interpolate(
-    placed: Sequence[_Placed | None], said: Sequence[Pronunciation], stretches: Sequence[_Stretch]
-) -> list[tuple[float, float]]:
-    """Give what was not aligned a time between its neighbours, by its number of phones."""
-    spans: list[tuple[float, float]] = []
-    for stretch in stretches:
-        i = stretch.first
-        while i < stretch.last:
-            place = placed[i]
-            if place is not None:
-                spans.append((place.start, place.end))
-                i += 1
-                continue
-            j = i
-            while j < stretch.last and placed[j] is None:
-                j += 1
-            low = max(stretch.start, spans[-1][1] if spans else 0.0)
-            following = placed[j] if j < stretch.last else None
-            high = max(low, following.start if following else stretch.end)
-            # What is not spoken takes no time of its own.
-            shares = np.array(
-                [len(said[k].variants[0]) if said[k].variants else 0 for k in range(i, j)]
-            )
-            edges = low + (high - low) * np.concatenate([[0], np.cumsum(shares)]) / max(
-                1, shares.sum()
-            )
-            spans += zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-            i = j
-    return spans
-
-
-def _settle(spans: Sequence[tuple[float, float]], duration: float) -> list[tuple[float, float]]:
-    """Make every span positive, in order, without overlap and inside the sound."""
-    tick = min(TICK, duration / (2 * len(spans)))
-    settled = []
-    free = 0.0
-    for start, end in spans:
-        start = max(start, free)
-        free = max(end, start + tick)
-        settled.append((start, free))
-    free = duration
-    for i in range(len(settled) - 1, -1, -1):
-        start, end = settled[i]
-        if end <= free:
-            break
-        settled[i] = (min(start, free - tick), free)
-        free = settled[i][0]
-    return settled
+            placed[i] = Placed(now[place.start], now[place.end], place.score)
 
 
 def _to_score(goodness: float) -> float:
