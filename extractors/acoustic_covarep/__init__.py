@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 from extractors.types import Audio, FeatureTrack
+from extractors.weights import Weights, locate_weights
 
 # Where the parts are. They are imported when they are asked for: a recipe names this package long
 # before anything is measured, and scipy takes seconds.
@@ -98,24 +98,26 @@ class Covarep:
     def names(self) -> tuple[str, ...]:
         return NAMES
 
-    def find_weights(self) -> dict[str, Path | None]:
+    @property
+    def weights(self) -> tuple[Weights, ...]:
         """The network of the creak detector, if there is to be one.
 
         Raises
         ------
-        WeightsMissing : it is not where ``creak_model`` says.
+        WeightsMissing : it is not where ``creak_model`` says, which is searched for it.
         """
         if self.creak_model is None:
-            return {}
+            return ()
         from extractors.acoustic_covarep.creak_network import find_network
 
-        return {"covarep-creak": find_network(self.creak_model)}
+        network = find_network(self.creak_model)
+        return (Weights("covarep-creak", "COVAREP's creak detector", "GPL-3.0", path=str(network)),)
 
     @cached_property
     def _creak_network(self) -> Any:
         from extractors.acoustic_covarep.creak_network import load_network
 
-        return next((load_network(path) for path in self.find_weights().values() if path), None)
+        return next((load_network(locate_weights(network)) for network in self.weights), None)
 
     def __call__(self, audio: Audio) -> FeatureTrack:
         """Measure ``audio`` (any rate, any length, also none).
