@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import extractors.visual_mediapipe as backend
+import extractors.visual_track as following
 from extractors.types import Frame
 from pipeline.clip import open_clip
 from pipeline.media import read_frames
@@ -51,9 +52,10 @@ def run(path: str, side: int) -> Iterator[str]:
         while (frame := timed("decode", next)(source, None)) is not None:
             yield frame
 
-    kept = {name: getattr(backend, name) for name in MEASURED}
+    homes = {name: following if hasattr(following, name) else backend for name in MEASURED}
+    kept = {name: getattr(home, name) for name, home in homes.items()}
     for name, work in kept.items():
-        setattr(backend, name, timed(name, work))
+        setattr(homes[name], name, timed(name, work))
     try:
         faces = backend.MediaPipe()
         faces(frame for frame, _ in zip(frames(), range(5), strict=False))
@@ -63,7 +65,7 @@ def run(path: str, side: int) -> Iterator[str]:
         total, wall = time.process_time() - start, time.perf_counter() - clock
     finally:
         for name, work in kept.items():
-            setattr(backend, name, work)
+            setattr(homes[name], name, work)
     count = max(len(track.times), 1)
     measure = sum(spent[name] for name in MEASURED)
     # The detector works in threads of its own: what is left of the process's time.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.mapped import forget_pages, make_rows
 from extractors.types import FeatureTrack, Frame
 from extractors.visual_detector import Found, Watcher
 from extractors.visual_shape import (
@@ -26,21 +25,11 @@ from extractors.visual_shape import (
     normalise_landmarks,
     reduce_mesh,
 )
-from extractors.visual_speaker import (
-    Face,
-    Track,
-    choose_speaker,
-    drop_twins,
-    is_cut,
-    join_tracks,
-    link_faces,
-    shrink,
-)
+from extractors.visual_speaker import Face, drop_twins, is_cut, shrink
+from extractors.visual_track import COUNTS, follow_speaker, pick_frames
 from extractors.weights import locate_weights
 
 Floats = NDArray[np.float32]
-ROWS = 4096  # in a block
-BATCH = 512  # rows written together
 IN_WORK = 3  # frames: one at each of two detectors, one that waits or is measured
 
 
@@ -92,7 +81,7 @@ class MediaPipe:
     @property
     def names(self) -> tuple[str, ...]:
         """The columns, D = 366 with landmarks and HOG."""
-        return tuple(f"mediapipe.{name}" for name in (*_COUNTS, *self._face_names))
+        return tuple(f"mediapipe.{name}" for name in (*COUNTS, *self._face_names))
 
     @property
     def _face_names(self) -> tuple[str, ...]:
@@ -118,49 +107,7 @@ class MediaPipe:
         FeatureTrack at the frames' own times, one row a frame looked at. ``mediapipe.faces`` and
         ``mediapipe.face_present`` are always finite, the rest is NaN without the speaker's face.
         """
-        times: list[float] = []
-        counts: list[int] = []
-        tracks: list[Track] = []
-        open_tracks: list[Track] = []
-        rows = _Rows()
-        for frame, faces, cut in self._watch(pick_frames(frames, self.fps)):
-            faces = [replace(face, row=rows.keep(face.row)) for face in faces]
-            height = frame.image.shape[0]
-            begun = link_faces(open_tracks, faces, len(times), frame.time, height, cut)
-            tracks += begun
-            open_tracks = [t for t in open_tracks if t.is_open(len(times), frame.time)] + begun
-            times.append(frame.time)
-            counts.append(len(faces))
-        return self._assemble(times, counts, tracks)
-
-    def _assemble(self, times: list[float], counts: list[int], tracks: list[Track]) -> FeatureTrack:
-        values = make_rows(len(times), len(self.names))
-        seen = np.zeros(len(times), dtype=bool)
-        others, pieces = 0, 0
-        if tracks:
-            persons = join_tracks(tracks)
-            speaker = persons.pop(choose_speaker(persons))
-            others, pieces = sum(map(_stays, persons)), len(speaker)
-            for track in speaker:
-                seen[track.frames] = True
-                for number, (frame, row) in enumerate(zip(track.frames, track.rows, strict=True)):
-                    values[frame, len(_COUNTS) :] = row
-                    if number % BATCH == 0:
-                        forget_pages(values)
-                        forget_pages(row)
-        for first in range(0, len(values), BATCH):
-            part = slice(first, first + BATCH)
-            values[part][~seen[part]] = np.nan
-            values[part, 0], values[part, 1] = seen[part], counts[part]
-            forget_pages(values)
-        notes: dict[str, float | str] = {
-            "frames": len(times),
-            "frames_with_speaker": int(seen.sum()),
-            "frames_with_faces": sum(count > 0 for count in counts),
-            "other_persons": others,
-            "speaker_found_again": max(pieces - 1, 0),
-        }
-        return FeatureTrack(values, np.array(times, dtype=np.float64), self.names, seen, notes)
+        return follow_speaker(self._watch(pick_frames(frames, self.fps)), self.names)
 
     def _watch(self, frames: Iterable[Frame]) -> Iterator[tuple[Frame, list[Face], bool]]:
         """Every frame with the faces in it, and whether it begins another shot.
@@ -222,51 +169,3 @@ class MediaPipe:
             row.append(describe_gradients(face))
         mouth = float(np.hypot(*(shape[66] - shape[62])))
         return Face(points, describe_look(face), mouth, np.concatenate(row, dtype=np.float32))
-
-
-class _Rows:
-    """Rows side by side in blocks, which lie in files."""
-
-    def __init__(self) -> None:
-        self._used = ROWS
-        self._block = np.empty((0, 0), np.float32)
-
-    def keep(self, row: Floats) -> Floats:
-        """The same row [D], in a block."""
-        if self._used == ROWS:
-            forget_pages(self._block)
-            self._used, self._block = 0, make_rows(ROWS, len(row))
-        kept = self._block[self._used]
-        kept[:] = row
-        self._used += 1
-        return kept
-
-
-_COUNTS = ("face_present", "faces")
-
-
-def _stays(person: list[Track]) -> bool:
-    """Whether a person is there for a fifth of a second in all: no false alarm, no passing blur."""
-    return sum(track.times[-1] - track.times[0] for track in person) >= 0.2
-
-
-def pick_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Frame]:
-    """The frames nearest to the grid 0, 1/fps, 2/fps, ..., each once; all of them without ``fps``.
-
-    A frame that is not later than the one before it (a broken time stamp) is left out.
-    """
-    previous: Frame | None = None
-    grid = 0
-    for frame in frames:
-        if previous is not None and frame.time <= previous.time:
-            continue
-        if fps is None:
-            yield frame
-        elif previous is not None:
-            middle = (previous.time + frame.time) / 2
-            if grid / fps < middle:
-                yield previous
-                grid = int(np.ceil(middle * fps))
-        previous = frame
-    if fps is not None and previous is not None and (grid == 0 or grid / fps <= previous.time):
-        yield previous
