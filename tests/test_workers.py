@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -57,11 +58,10 @@ def test_workers_are_stopped_when_the_caller_is(tmp_path):
     def stop(done: Done) -> None:
         raise KeyboardInterrupt
 
+    before = multiprocessing.active_children()  # what other tests keep for their next call
     with pytest.raises(KeyboardInterrupt):
         run_tasks(work, (5,), [1, 2, 3, 4], 2, stop)
-    import multiprocessing
-
-    assert multiprocessing.active_children() == []
+    assert set(multiprocessing.active_children()) <= set(before)
 
 
 def test_workers_go_when_their_parent_is_killed(tmp_path):
