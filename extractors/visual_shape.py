@@ -131,9 +131,11 @@ def head_angles(rotation: Floats) -> tuple[float, float, float]:
     forward = rotation[:, 2]
     yaw = np.arctan2(forward[0], forward[2])
     pitch = np.arctan2(forward[1], np.hypot(forward[0], forward[2]))
-    # Up and right as they would be without roll.
-    right = np.array([np.cos(yaw), 0.0, -np.sin(yaw)])
-    up = np.cross(forward, right)
+    # Up and right as they would be without roll; up is forward x right, written out: numpy's cross
+    # takes ten times as long.
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    right = np.array([cos, 0.0, -sin])
+    up = np.array([-forward[1] * sin, forward[2] * cos + forward[0] * sin, -forward[1] * cos])
     roll = np.arctan2(right @ rotation[:, 1], up @ rotation[:, 1])
     return float(np.degrees(pitch)), float(np.degrees(yaw)), float(np.degrees(roll))
 

@@ -12,6 +12,7 @@ person before and after a cut by .88 and more.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,7 +46,7 @@ class Face:
     mouth: float
     row: Floats
 
-    @property
+    @cached_property
     def size(self) -> float:
         """Root-mean-square distance of the landmarks from their centre, pixels."""
         return float(np.sqrt(self.points.var(axis=0).sum()))

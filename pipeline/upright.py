@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 
 def to_rgb(
     picture: VideoFrame, scaler: VideoReformatter, aspect: float, max_side: int | None
 ) -> NDArray[np.uint8]:
-    """RGB [h, w, 3]: pixels made square, scaled down."""
+    """RGB [h, w, 3]: pixels made square, scaled down by the mean over the area of each pixel."""
+    import cv2
+
     width, height = float(picture.width), float(picture.height)
     if 0.25 <= aspect <= 4.0:  # anything else is a broken header
         width, height = (width, height / aspect) if aspect > 1 else (width * aspect, height)
     scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
-    small = scaler.reformat(
-        picture,
-        width=max(1, round(width * scale)),
-        height=max(1, round(height * scale)),
-        format="rgb24",
-        interpolation=Interpolation.AREA,
-        threads=1,
-    )
-    return np.asarray(small.to_ndarray(), np.uint8)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    # Converted at its own size, which has a fast way, then scaled: half the time of both in one.
+    image = scaler.reformat(picture, format="rgb24", threads=1).to_ndarray()
+    if size != (picture.width, picture.height):
+        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(image, np.uint8)
 
 
 def display_matrix(picture: VideoFrame) -> tuple[int, int, int, int] | None:
