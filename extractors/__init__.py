@@ -73,6 +73,10 @@ BACKENDS: dict[str, dict[str, Backend]] = {
             ("face-landmarker",),
             (("libEGL.so.1", "libegl1"), ("libGLESv2.so.2", "libgles2")),
         ),
+        "pyfeat": Backend(
+            "extractors.visual_pyfeat:PyFeat",
+            ("py-feat", "torch", "torchvision", "timm", "xgboost", "scikit-learn", "av"),
+        ),
     },
     "acoustic": {
         "covarep": Backend("extractors.acoustic_covarep:Covarep", ("numpy", "scipy", "soxr", "av")),
