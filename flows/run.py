@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from pipeline.process import (
 )
 from pipeline.quality import describe_words
 from pipeline.recipe import Recipe, load_recipe, require_features
+from pipeline.records import read_json
 from pipeline.store import Store
 
 if TYPE_CHECKING:
@@ -202,16 +202,22 @@ def check_recipe(model: Path, recipe: Recipe) -> None:
     Raises
     ------
     RecipeMismatch : it does not; names the first column missing, or the first setting that differs.
+    ValueError : the model cannot be read.
     """
-    manifest = json.loads((model / "model.json").read_text(encoding="utf-8"))
+    file = model / "model.json"
+    try:
+        manifest = read_json(file)
+        columns, features = dict(manifest["columns"]), dict(manifest["features"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise ValueError(f"{file}: cannot be read as a model: {e}") from e
     made = {name for backend in recipe.backends for name in backend.names}
-    for modality, names in manifest.get("columns", {}).items():
+    for modality, names in columns.items():
         if missing := [name for name in names if name not in made]:
             raise RecipeMismatch(
                 f"the model {model.name} reads {len(missing)} {modality} columns that the recipe "
                 f"{recipe.name!r} does not make, the first is {missing[0]!r}"
             )
-    require_features(model.name, manifest.get("features", {}), recipe.provenance)
+    require_features(model.name, features, recipe.provenance)
 
 
 def describe_word(word: Any) -> dict[str, Any]:

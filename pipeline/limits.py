@@ -8,7 +8,6 @@ What a clip does not have (a sound file has no face to be found) is not judged.
 from __future__ import annotations
 
 import difflib
-import json
 import math
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.quality import HIGH_INTERPOLATED, LOW_FACE, LOW_SCORE, LOW_SPEECH, describe_words
+from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store
 
@@ -103,7 +103,7 @@ def read_limits(path: str | Path) -> Limits:
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
-        said = json.loads(text) if str(path).endswith(".json") else tomllib.loads(text)
+        said = parse_json(text) if str(path).endswith(".json") else tomllib.loads(text)
     except (OSError, ValueError) as e:
         raise ValueError(f"{path}: cannot be read as limits ({e})") from e
     if not isinstance(said, dict) or not said.keys() <= {"flag", "reject"}:
@@ -199,7 +199,7 @@ def examine_store(store: Store, limits: Limits) -> Iterator[dict[str, Any]]:
                 "clip": notes.get("clip", clip_id),
                 "id": clip_id,
                 "key": key,
-                "recipe": json.loads(notes.get("recipe", "{}")).get("name"),
+                "recipe": read_note(notes, "recipe").get("name"),
                 "status": "unknown" if quality is None else found.status,
                 "reasons": list(unknown if quality is None else found.reasons),
                 "rejected_for": list(found.rejected_for),
@@ -209,10 +209,16 @@ def examine_store(store: Store, limits: Limits) -> Iterator[dict[str, Any]]:
 
 def read_quality(notes: Mapping[str, str]) -> dict[str, Any] | None:
     """The quality report among the notes of a clip's rows; None if there is none."""
+    return read_note(notes, "quality") or None
+
+
+def read_note(notes: Mapping[str, str], name: str) -> dict[str, Any]:
+    """A record among the notes of a clip's rows; empty if there is none, or if it is damaged."""
     try:
-        return json.loads(notes["quality"])
-    except (KeyError, ValueError):
-        return None
+        found = parse_json(notes.get(name, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _change(limits: Mapping[str, float], changes: Mapping[str, Any]) -> dict[str, float]:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 from pathlib import Path
+
+from pipeline.errors import DatasetError
 
 M_ARENA_MAX = -8  # of mallopt
 
@@ -33,6 +36,22 @@ def available_memory() -> float:
         return float("inf")
     found = {name: rest for name, _, rest in (line.partition(":") for line in lines)}
     return 1024.0 * int(found["MemAvailable"].split()[0])
+
+
+def refuse_bomb(size: int, where: object, what: str = "") -> None:
+    """See that what a file says it holds can be held, before it is read: a small file can say that
+    it holds anything.
+
+    Raises
+    ------
+    DatasetError : it would take more than half of this machine's memory.
+    """
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if size > whole // 2:
+        raise DatasetError(
+            f"{where}: {what}says that it holds {size / 1e9:.3g} GB, which is more than half of "
+            f"this machine's memory ({whole / 1e9:.3g} GB); it is not read"
+        )
 
 
 def release_memory() -> None:

@@ -8,11 +8,10 @@ whoever does the work writes the same file.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from pipeline.records import write_json
+from pipeline.records import read_json, write_json
 from pipeline.store import Store
 from pipeline.whole import sweep_folder
 
@@ -54,7 +53,7 @@ def put_outcome(store: Store, clip_id: str, key: str, outcome: dict[str, Any]) -
 def get_outcome(store: Store, clip_id: str, key: str) -> dict[str, Any] | None:
     """What became of a clip; None if that is not known, or cannot be read."""
     try:
-        found = json.loads(_find_file(store, clip_id, key).read_bytes())
+        found = read_json(_find_file(store, clip_id, key))
     except (FileNotFoundError, ValueError):
         return None
     return found if isinstance(found, dict) and "status" in found else None

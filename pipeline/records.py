@@ -1,4 +1,4 @@
-"""Results as JSON files that any reader takes."""
+"""Results as JSON files that any reader takes, and JSON of others, read whatever it is."""
 
 from __future__ import annotations
 
@@ -7,10 +7,51 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.whole import open_place, write_whole
+from pipeline.whole import open_place, open_whole, write_whole
 
 if TYPE_CHECKING:
     from pipeline.whole import Place
+
+LARGEST = 64 << 20  # bytes of a file of text: a hundred times what any of ours has
+
+
+def read_json(path: Place) -> Any:
+    """What a JSON file holds.
+
+    Raises
+    ------
+    OSError : it cannot be read, or is no file.
+    ValueError : it is no JSON, or nested deeper than the parser goes, or too large.
+    """
+    return parse_json(read_small(path))
+
+
+def read_small(path: Place) -> bytes:
+    """The content of a file of text.
+
+    Raises
+    ------
+    OSError : it cannot be read, or is no file.
+    ValueError : it is larger than `LARGEST`.
+    """
+    with open_whole(path) as file:
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"larger than {LARGEST >> 20} MB, which no such file is")
+    return content
+
+
+def parse_json(text: str | bytes) -> Any:
+    """What a JSON text holds.
+
+    Raises
+    ------
+    ValueError : it is no JSON, or nested deeper than the parser goes.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply, which no such file is") from None
 
 
 def to_json(record: Any) -> str:

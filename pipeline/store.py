@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from extractors.types import FeatureTrack, Word
 from pipeline.errors import DatasetError
+from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from pipeline.tables import (
     DAMAGED,
@@ -62,6 +63,7 @@ MARK = "store.json"
 
 _log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_STAGE = re.compile(rf"{_NAME.pattern}-{_NAME.pattern}")
 _T = TypeVar("_T")
 
 
@@ -82,19 +84,38 @@ class Store:
         _open_folder(self.folder)
 
     def clips(self) -> list[str]:
-        """Ids of the clips that have a finished stage."""
-        return sorted({path.parent.name for path in self.folder.glob("[!.]*/[!.]*.parquet")})
+        """Ids of the clips that have a finished stage; other folders are passed over."""
+        found = {path.parent.name for path in self.folder.glob("[!.]*/[!.]*.parquet")}
+        return sorted(name for name in found if _NAME.fullmatch(name) and not self._leads_out(name))
 
     def stages(self, clip_id: str) -> list[str]:
-        """What is finished of a clip, as ``stage-key``."""
-        return sorted(path.stem for path in (self.folder / clip_id).glob("[!.]*.parquet"))
+        """What is finished of a clip, as ``stage-key``; other files are passed over."""
+        found = [path.stem for path in (self.folder / clip_id).glob("[!.]*.parquet")]
+        return sorted(name for name in found if _STAGE.fullmatch(name))
 
     def path(self, clip_id: str, stage: str, key: str) -> Place:
-        """Where a stage is, or would be, kept."""
+        """Where a stage is, or would be, kept.
+
+        Raises
+        ------
+        ValueError : a part would be no name in this folder, or the clip's folder is a link.
+        """
         for part in (clip_id, stage, key):
             if not _NAME.fullmatch(part):
-                raise ValueError(f"{part!r} cannot be part of a file name in a store")
+                raise ValueError(
+                    f"{part!r} cannot be part of a file name in a store: expected letters, digits, "
+                    '"-", "_" and ".", the first a letter or digit'
+                )
+        if self._leads_out(clip_id):
+            raise DatasetError(
+                f"{self.folder / clip_id}: a link; expected a folder, for what is written there "
+                "must stay in the store"
+            )
         return self.folder / clip_id / f"{stage}-{key}.parquet"
+
+    def _leads_out(self, clip_id: str) -> bool:
+        folder = self.folder / clip_id
+        return isinstance(folder, Path) and folder.is_symlink()
 
     def has(self, clip_id: str, stage: str, key: str) -> bool:
         """Whether a stage was finished; it is not read, so it might be damaged."""
@@ -243,7 +264,7 @@ def _open_folder(folder: Place) -> None:
     except Exception as e:  # each service has errors of its own: no credentials, no connection
         raise DatasetError(f"{folder}: cannot be reached ({e})") from e
     try:
-        read = json.loads(said)
+        read = parse_json(said)
         form, number = read["format"], read["version"]
     except (ValueError, KeyError, TypeError) as e:
         raise DatasetError(

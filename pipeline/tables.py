@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 
 from extractors.mapped import forget_pages, make_rows
 from extractors.types import FeatureTrack, Word, WordFeatures
+from pipeline.errors import DatasetError
+from pipeline.memory import refuse_bomb
+from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from pipeline.whole import open_whole, write_whole
 
@@ -34,7 +37,10 @@ ROWS = 2048  # written, and read, at a time: what that needs beside the table is
 
 # What reading a damaged file, or one of another kind, can raise. OSError: Arrow's word for a broken
 # footer or page.
-DAMAGED = (pa.ArrowException, OSError, ValueError, KeyError, TypeError)
+DAMAGED = (
+    *(pa.ArrowException, OSError, MemoryError),
+    *(ValueError, LookupError, TypeError, AttributeError, ArithmeticError),
+)
 
 
 def write_table(
@@ -62,12 +68,44 @@ def write_table(
 
 @contextmanager
 def open_table(path: Place) -> Iterator[pq.ParquetFile]:
-    """What `write_table` wrote, to be read; the pages' checksums are compared."""
+    """What `write_table` wrote, to be read; the pages' checksums are compared.
+
+    Raises
+    ------
+    DatasetError : its rows would not fit into this machine's memory, or are packed as no row of
+        ours is.
+    """
     with (
         open_whole(path) as file,
         pq.ParquetFile(file, page_checksum_verification=True) as parquet,
     ):
+        _refuse_bomb(path, parquet)
         yield parquet
+
+
+def _refuse_bomb(path: Place, parquet: pq.ParquetFile) -> None:
+    """What the footer says the rows take, unpacked; a few bytes can stand for any number of rows.
+
+    A dictionary would let one long text stand for many: `write_table` makes none.
+    """
+    said = parquet.metadata
+    groups = [said.row_group(n) for n in range(said.num_row_groups)]
+    if sum(group.num_rows for group in groups) != said.num_rows:
+        raise DatasetError(f"{path}: its groups have other rows than the {said.num_rows} it counts")
+    for group in groups:
+        for part in map(group.column, range(group.num_columns)):
+            if any("DICTIONARY" in name for name in part.encodings):
+                raise DatasetError(f"{path}: {part.path_in_schema} is written with a dictionary")
+    width = sum(map(_measure_width, parquet.schema_arrow.types))
+    declared = sum(group.total_byte_size for group in groups)
+    refuse_bomb(max(declared, width * said.num_rows), path)
+
+
+def _measure_width(kind: pa.DataType) -> int:
+    """Bytes of a row's value; of a text at least those of where it begins."""
+    if pa.types.is_fixed_size_list(kind):
+        return kind.list_size * _measure_width(kind.value_type)
+    return kind.bit_width // 8 if pa.types.is_primitive(kind) else 4
 
 
 def read_groups(parquet: pq.ParquetFile) -> Iterator[pa.Table]:
@@ -89,7 +127,7 @@ def read_table(path: Place) -> pa.Table:
 def read_metadata(path: Place) -> dict[str, str]:
     """The metadata of a table's file; its rows are not read."""
     try:
-        with path.open("rb") as file:
+        with open_whole(path) if isinstance(path, Path) else path.open("rb") as file:
             found = pq.read_schema(file).metadata or {}
     except OSError as e:
         if isinstance(path, Path) or e.errno != errno.EBUSY:
@@ -105,7 +143,13 @@ def read_text(schema: pa.Schema, name: str) -> str:
 
 
 def _json(schema: pa.Schema, name: str) -> Any:
-    return json.loads(read_text(schema, name))
+    return parse_json(read_text(schema, name))
+
+
+def _names(found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise DatasetError(f"expected the names of columns, found {found!r:.60}")
+    return tuple(found)
 
 
 def column(values: NDArray[Any], dtype: type[np.generic]) -> pa.Array:
@@ -136,20 +180,32 @@ def matrix(table: pa.Table, column: str, width: int) -> NDArray[np.float32]:
     return values
 
 
+WORDS = pa.schema(
+    {
+        "text": pa.string(),
+        "start": pa.float64(),
+        "end": pa.float64(),
+        "score": pa.float64(),
+        "guessed": pa.bool_(),
+    }
+)
+MAYBE = "score"  # None of an interpolated word
+
+
 def words_to_table(words: Sequence[Word]) -> pa.Table:
-    return pa.table(
-        {
-            "text": pa.array([word.text for word in words], pa.string()),
-            "start": pa.array([word.start for word in words], pa.float64()),
-            "end": pa.array([word.end for word in words], pa.float64()),
-            "score": pa.array([word.score for word in words], pa.float64()),
-            "guessed": pa.array([word.guessed for word in words], pa.bool_()),
-        }
-    )
+    columns = [[getattr(word, name) for word in words] for name in WORDS.names]
+    return pa.table(columns, schema=WORDS)
 
 
 def table_to_words(table: pa.Table) -> tuple[Word, ...]:
-    columns = (table[name].to_pylist() for name in ("text", "start", "end", "score", "guessed"))
+    kept = table.select(WORDS.names)
+    if kept.schema.types != WORDS.types or any(
+        kept[n].null_count for n in WORDS.names if n != MAYBE
+    ):
+        raise DatasetError(
+            f"expected words as {WORDS.to_string()}, found {kept.schema.to_string()}"
+        )
+    columns = (kept[name].to_pylist() for name in WORDS.names)
     return tuple(Word(*fields) for fields in zip(*columns, strict=True))
 
 
@@ -166,7 +222,7 @@ def track_to_table(track: FeatureTrack) -> pa.Table:
 
 def parquet_to_track(parquet: pq.ParquetFile) -> FeatureTrack:
     """A track whose values are mapped, if they are many."""
-    names, count = tuple(_json(parquet.schema_arrow, "names")), parquet.metadata.num_rows
+    names, count = _names(_json(parquet.schema_arrow, "names")), parquet.metadata.num_rows
     values = make_rows(count, len(names))
     times, observed = np.empty(count), np.empty(count, bool)
     end = 0
@@ -176,7 +232,10 @@ def parquet_to_track(parquet: pq.ParquetFile) -> FeatureTrack:
         values[rows] = matrix(group, "values", len(names))
         times[rows], observed[rows] = group["time"].to_numpy(), group["observed"].to_numpy()
         forget_pages(values)
-    return FeatureTrack(values, times, names, observed, _json(parquet.schema_arrow, "notes"))
+    notes = _json(parquet.schema_arrow, "notes")
+    if not isinstance(notes, dict):
+        raise DatasetError(f"expected notes by name, found {notes!r:.60}")
+    return FeatureTrack(values, times, names, observed, notes)
 
 
 def sequence_to_table(sequence: AlignedSequence) -> pa.Table:
@@ -194,7 +253,7 @@ def table_to_sequence(table: pa.Table) -> AlignedSequence:
         modality: WordFeatures(
             matrix(table, modality, len(names)),
             table[f"{modality}.coverage"].to_numpy(),
-            tuple(names),
+            _names(names),
         )
         for modality, names in _json(table.schema, "names").items()
     }

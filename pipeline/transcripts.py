@@ -23,6 +23,7 @@ from typing import Any
 
 from extractors.types import Segment, Transcript
 from pipeline.errors import ClipError
+from pipeline.records import parse_json
 
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")
 # Words in a row belong to one segment until a pause as long as this (s).
@@ -74,10 +75,10 @@ def read_beside(video: str | Path) -> Transcript | None:
 def _is_transcript(path: Path) -> bool:
     try:
         read_transcript(path)
-        content = json.loads(_read_text(path))
+        content = parse_json(_read_text(path))
         if isinstance(content, dict) and content.keys() >= _PREDICTED:
             raise ValueError(f"{path}: it tells what rmfn predict heard")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         _log.warning("not taken as a transcript: %s", error)
         return False
     return True
@@ -175,11 +176,13 @@ def _read_subtitles(text: str, path: Path) -> list[Segment]:
 
 def _read_json(text: str, path: Path) -> list[Segment]:
     try:
-        content = json.loads(text)
+        content = parse_json(text)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{path}, line {error.lineno}: expected JSON, found an error: {error.msg}"
         ) from error
+    except ValueError as error:
+        raise ValueError(f"{path}: expected JSON, found it {error}") from error
     if isinstance(content, dict):
         for key in ("segments", "utterances"):
             if key in content:

@@ -6,10 +6,12 @@ of any file system that fsspec knows.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import io
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -59,9 +61,14 @@ def open_whole(path: Place) -> IO[bytes]:
     Raises
     ------
     FileNotFoundError
+    OSError : it is no file: opening a pipe would wait for ever, a device never end.
     """
     if isinstance(path, Path):
-        return path.open("rb")
+        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            file.close()
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        return file
     # In one request: between two, an object store may get another file of that name.
     return io.BytesIO(path.fs.cat_file(path.path))
 

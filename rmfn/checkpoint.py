@@ -7,8 +7,10 @@ not at all, and what was not written so is refused when it is read.
 from __future__ import annotations
 
 import hashlib
+import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -18,9 +20,12 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
-from pipeline.records import to_json
-from pipeline.whole import replace_folder
+from pipeline.errors import DatasetError
+from pipeline.memory import refuse_bomb
+from pipeline.records import read_small, to_json
+from pipeline.whole import open_whole, replace_folder
 from rmfn.baselines import build
 from rmfn.data import Scaler
 from rmfn.dataset import Target
@@ -29,6 +34,12 @@ from rmfn.runs import RUN, STATE
 from rmfn.train import Fitted
 
 WEIGHTS, MANIFEST, CARD = "weights.safetensors", "model.json", "README.md"
+
+# Values that a model may make for each that its weights' file holds (all of its members together).
+# What it makes besides its weights is small: matrices from which orthogonal ones are drawn.
+ROOM = 8
+LARGEST_HEADER = 16 << 20  # bytes; a name and a place a tensor
+_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn)
 
 
 class CheckpointError(ValueError):
@@ -92,7 +103,7 @@ class Manifest:
     constants: dict[str, dict[str, float]]
     splits: dict[str, list[str]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
-    metrics: dict[str, Any] = field(default_factory=dict)
+    metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     weights_sha256: str = ""
     model: str = "rmfn"
@@ -175,8 +186,10 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
     folder = Path(folder)
     manifest = _read_manifest(folder)
     try:
-        data = (folder / WEIGHTS).read_bytes()
-    except OSError as e:
+        with open_whole(folder / WEIGHTS) as opened:
+            refuse_bomb(os.fstat(opened.fileno()).st_size, folder / WEIGHTS)
+            data = opened.read()
+    except (OSError, DatasetError) as e:
         raise CheckpointError(f"{folder}: its {WEIGHTS} cannot be read: {e}") from e
     found = hashlib.sha256(data).hexdigest()
     if found != manifest.weights_sha256:
@@ -185,8 +198,10 @@ def load_checkpoint(folder: str | Path) -> Checkpoint:
             f"(sha256 {found[:12]}..., {MANIFEST} says {manifest.weights_sha256[:12]}...)"
         )
     try:
+        if (size := int.from_bytes(data[:8], "little")) > LARGEST_HEADER:
+            raise ValueError(f"its header says that it has {size} bytes")
         return Checkpoint(manifest, _unpack(manifest, load(data)))
-    except (SafetensorError, KeyError, RuntimeError, ValueError, TypeError) as e:
+    except (SafetensorError, LookupError, RuntimeError, ValueError, TypeError, AttributeError) as e:
         raise CheckpointError(f"{folder}: {WEIGHTS} does not fit {MANIFEST}: {e}") from e
 
 
@@ -197,13 +212,17 @@ def _read_manifest(folder: Path) -> Manifest:
     if not file.is_file():
         raise CheckpointError(f"{folder} is no checkpoint: it has no {MANIFEST}")
     try:
-        manifest = TypeAdapter(Manifest).validate_json(file.read_bytes())
+        manifest = TypeAdapter(Manifest).validate_json(read_small(file))
     except ValidationError as e:
         first = e.errors()[0]
         place = ".".join(str(part) for part in first["loc"]) or "the file"
         raise CheckpointError(
             f"{file} is no manifest that this version reads: {place}: {first['msg']}"
         ) from e
+    except (OSError, ValueError) as e:
+        raise CheckpointError(f"{file} cannot be read: {e}") from e
+    if not manifest.labels:
+        raise CheckpointError(f"{file} is no manifest that this version reads: it has no labels")
     # Before there could be several labels their names were left out.
     only = manifest.labels[0].name
     metrics = {
@@ -225,6 +244,26 @@ def _pack(ensemble: Ensemble) -> dict[str, Tensor]:
     return {name: value.contiguous() for name, value in tensors.items()}
 
 
+class _Room(TorchFunctionMode):
+    """While it lasts, tensors of so many values can be made: a line of settings could ask for any
+    number of them."""
+
+    def __init__(self, room: int):
+        super().__init__()
+        self.room = self.left = room
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in _MAKERS:
+            sizes = [*args, (kwargs or {}).get("size", ())]
+            flat = [n for each in sizes for n in (each if isinstance(each, Sequence) else [each])]
+            self.left -= math.prod(n for n in flat if isinstance(n, int))
+            if self.left < 0:
+                raise ValueError(f"its settings ask for more than {self.room} values")
+        return func(*args, **(kwargs or {}))
+
+
 def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
     columns = manifest.columns
     sizes = {modality: len(names) for modality, names in columns.items()}
@@ -237,11 +276,19 @@ def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:
         {m: tensors[f"scaler.{m}.mean"].numpy() for m in columns},
         {m: tensors[f"scaler.{m}.std"].numpy() for m in columns},
     )
+    for modality, size in sizes.items():
+        for found in (scaler.mean[modality], scaler.std[modality]):
+            if found.shape != (size,):
+                raise ValueError(f"the scale of {modality} is {list(found.shape)}, not [{size}]")
+    if manifest.members < 1:
+        raise ValueError(f"expected at least one member, found {manifest.members}")
+    stored = sum(tensor.numel() for tensor in tensors.values())
     members = []
     for n in range(manifest.members):
         prefix = f"{n}.model."
         state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-        with torch.random.fork_rng(devices=[]):  # drawing the weights must not move others' dice
+        # Drawing the weights must not move others' dice.
+        with torch.random.fork_rng(devices=[]), _Room(max(ROOM * stored, 1 << 20)):
             model = build(manifest.model, **manifest.config)
         model.load_state_dict(state)
         scale = tensors[f"{n}.label_mean"], tensors[f"{n}.label_std"]

@@ -6,7 +6,6 @@ The readers of the formats are `rmfn.corpora_csd`, `rmfn.corpora_pickles` and
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from extractors.types import Word, WordFeatures, cover_words, join_features
 from pipeline.errors import DatasetError
+from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from rmfn.targets import Target, check_labels
 
@@ -66,7 +66,7 @@ def read_timed(path: str | Path) -> list[LabelledSegment]:
         if not line.strip():
             continue
         try:
-            segments.append(_read_segment(json.loads(line)))
+            segments.append(_read_segment(parse_json(line)))
         except (ValueError, KeyError, TypeError) as e:
             reason = f"no {e}" if isinstance(e, KeyError) else str(e)
             raise DatasetError(f"{path}, line {number}: not a timed transcript: {reason}") from e

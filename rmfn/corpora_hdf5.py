@@ -27,6 +27,7 @@ from rmfn.corpora import (
     rows_seen,
 )
 from rmfn.corpora_pickles import split_in_name
+from rmfn.csd_files import read_values, refuse_links
 from rmfn.dataset import SPLITS, Dataset
 
 _HOLDS = {
@@ -131,13 +132,14 @@ def _find_holding(path: Path) -> str | None:
 def _read_array(path: Path) -> NDArray:
     try:
         with h5py.File(path, "r") as file:
+            refuse_links(file, str(path))
             found = [name for name in file if isinstance(file[name], h5py.Dataset)]
             if len(found) != 1 or len(file) != 1:
                 raise DatasetError(
                     f"{path}: expected one array, found {', '.join(file) or 'nothing'}"
                 )
-            array = np.asarray(file[found[0]][()])
-    except OSError as e:
+            array = read_values(file[found[0]], str(path))
+    except (OSError, RuntimeError, KeyError) as e:
         raise DatasetError(f"{path}: cannot be read as HDF5: {e}") from e
     is_labels = _find_holding(path) == "labels"
     if array.ndim not in ((1, 2) if is_labels else (3,)) or not array.size:

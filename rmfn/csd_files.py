@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
+from pipeline.memory import refuse_bomb
 from rmfn.unheld import Unheld, read_unheld
 
 
@@ -49,6 +50,36 @@ class CompSequence:
         return any(values.dtype == object for values in self.features.values())
 
 
+def read_values(entry: Any, where: str) -> NDArray:
+    """What an entry of an HDF5 file holds, if the file itself holds it.
+
+    An entry can lie in other files, which are none of the sender's business, and can say that it is
+    of any size while nothing of it was written.
+
+    Raises
+    ------
+    DatasetError : it does, or it is no array.
+    """
+    if not isinstance(entry, h5py.Dataset):
+        raise DatasetError(f"{where}: expected an array, found {type(entry).__name__}")
+    if entry.external or entry.is_virtual:
+        raise DatasetError(f"{where}: its values lie in another file, which is not read")
+    refuse_bomb(entry.nbytes or 0, where)
+    return np.asarray(entry[()])
+
+
+def refuse_links(group: h5py.Group, where: str) -> None:
+    """See that nothing in a group leads to elsewhere.
+
+    Raises
+    ------
+    DatasetError : something does.
+    """
+    for name in group:
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise DatasetError(f"{where}: {name} is a link, which is not followed")
+
+
 def read_csd(path: str | Path) -> CompSequence:
     """Read one file.
 
@@ -60,24 +91,28 @@ def read_csd(path: str | Path) -> CompSequence:
     try:
         with h5py.File(path, "r") as file:
             return _read(path, file)
-    except OSError as e:
+    except (OSError, RuntimeError, KeyError) as e:  # HDF5's words for damage
         raise DatasetError(f"{path}: cannot be read as HDF5: {e}") from e
 
 
 def _read(path: Path, file: h5py.File) -> CompSequence:
     roots = list(file)
+    refuse_links(file, str(path))
     if len(roots) != 1 or not isinstance(file[roots[0]], h5py.Group):
         raise DatasetError(f"{path}: expected one group, the root name; found {_show(roots)}")
     root = file[roots[0]]
+    refuse_links(root, str(path))
     if not isinstance(root.get("data"), h5py.Group):
         raise DatasetError(f"{path}: expected {roots[0]}/data; found {_show(list(root))}")
     features, intervals = {}, {}
+    refuse_links(root["data"], str(path))
     for video, entry in root["data"].items():
         where = f"{path}: {video}"
         keys = list(entry) if isinstance(entry, h5py.Group) else []
         if not {"features", "intervals"} <= set(keys):
             raise DatasetError(f"{where}: expected features and intervals, found {_show(keys)}")
-        times = np.asarray(entry["intervals"][()])
+        refuse_links(entry, where)
+        times = read_values(entry["intervals"], where)
         if times.dtype.kind not in "fiu" or times.ndim != 2 or times.shape[1] != 2:
             raise DatasetError(
                 f"{where}: expected intervals [n, 2] of numbers, found {times.dtype} "
@@ -86,7 +121,7 @@ def _read(path: Path, file: h5py.File) -> CompSequence:
         times = times.astype(np.float64)
         if not np.isfinite(times).all() or (times[:, 1] < times[:, 0]).any():
             raise DatasetError(f"{where}: expected intervals with start <= end, all of them finite")
-        values = np.asarray(entry["features"][()])
+        values = read_values(entry["features"], where)
         if values.ndim != 2 or len(values) != len(times):
             raise DatasetError(
                 f"{where}: expected features [{len(times)}, D] as there are intervals, found "
@@ -100,6 +135,8 @@ def _read(path: Path, file: h5py.File) -> CompSequence:
         found = ", ".join(str(list(size)) for size in sorted(sizes))
         raise DatasetError(f"{path}: expected as many columns everywhere, found {found}")
     said = root.get("metadata", {})
+    if isinstance(said, h5py.Group):
+        refuse_links(said, f"{path}: metadata")
     role, unheld = _text(said.get("rmfn role")), read_unheld(_text(said.get("rmfn")))
     return CompSequence(path, roots[0], features, intervals, role or "", unheld)
 
@@ -107,7 +144,7 @@ def _read(path: Path, file: h5py.File) -> CompSequence:
 def _text(entry: Any) -> str | None:
     if entry is None:
         return None
-    value = np.asarray(entry[()]).reshape(-1)[0]
+    value = read_values(entry, "metadata").reshape(-1)[0]
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

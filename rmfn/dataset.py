@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from extractors.types import WordFeatures
 from pipeline.errors import DatasetError
+from pipeline.records import read_json
 from pipeline.sequence import AlignedSequence
 from pipeline.tables import (
     DAMAGED,
@@ -250,7 +251,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise DatasetError(f"{folder}: no such data set folder")
     try:
-        said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        said = read_json(folder / MANIFEST)
         form, number = said["format"], said["version"]
     except FileNotFoundError as e:
         raise DatasetError(f"{folder}: not a data set: it has no {MANIFEST}") from e

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from extractors.types import MODALITIES, Word
 from pipeline.errors import DatasetError
+from pipeline.records import read_json
 from pipeline.store import open_store
 from pipeline.whole import open_place
 from rmfn.corpora_pickles import NAMES
@@ -218,7 +219,7 @@ def export_textgrids(source: str | Path, out: str | Path) -> tuple[list[Path], l
 
 def _read_record(path: Path) -> tuple[list[Word], float | None]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         parts = record.get("utterances", [record])
         words = [
             Word(word["text"], word["start"], word["end"], word.get("score"))

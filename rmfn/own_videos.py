@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from extractors.types import MODALITIES
 from pipeline.errors import ClipError, DatasetError
 from pipeline.limits import Limits, judge, measure_clip, measure_words, read_quality
+from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store, open_store
 from rmfn.dataset import Dataset
@@ -193,7 +193,7 @@ def _describe(store: Store, clip_id: str) -> _StoredClip:
             if "duration" in said:
                 durations.add(float(said["duration"]))
             if kind == "sequence" and said:
-                sequences[key] = json.loads(said["recipe"])
+                sequences[key] = parse_json(said["recipe"])
                 quality[key] = read_quality(said)
         except (ValueError, KeyError) as e:
             _log.warning("%s/%s: damaged, passed over (%s)", clip_id, stage, e)

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pipeline.errors import DatasetError
+from pipeline.records import read_json
 from rmfn.running import TrainSettings
 from rmfn.runs import write_whole
 from rmfn.train_dataset import Plan
@@ -29,7 +30,7 @@ def load_plan(file: str | Path) -> Plan:
     """
     file = Path(file)
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = read_json(file)
     except (OSError, ValueError) as e:
         raise DatasetError(f"{file}: cannot be read as a plan: {e}") from e
     if not isinstance(said, dict):

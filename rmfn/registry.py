@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DatasetError
+from pipeline.records import read_json
 from pipeline.whole import write_whole
 
 CURRENT, FROZEN, DATA, DECISION = "current", "frozen.json", "data", "decision.json"
@@ -76,7 +77,7 @@ class Registry:
         files = sorted(
             self.folder.glob(f"v*/{DECISION}"), key=lambda file: int(file.parent.name[1:])
         )
-        return {file.parent.name: json.loads(file.read_text(encoding="utf-8")) for file in files}
+        return {file.parent.name: read_json(file) for file in files}
 
     def frozen(self) -> dict[str, Any] | None:
         """What `freeze` wrote; None before that.
@@ -89,7 +90,7 @@ class Registry:
         if not file.exists():
             return None
         try:
-            found = json.loads(file.read_text(encoding="utf-8"))
+            found = read_json(file)
             if not (isinstance(found["ids"], list) and found["ids"] and found["sha256"]):
                 raise ValueError("no ids")
         except (ValueError, KeyError, TypeError) as e:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from pipeline import whole
 from pipeline.errors import DatasetError
+from pipeline.records import parse_json, read_json
 
 RUN, RECORD, CURVES, STATE = "run", "run.json", "curves", "state"
 UNSEEN = "unseen.json"
@@ -83,7 +84,7 @@ class Run:
 
     def _read_record(self) -> Any:
         try:
-            return json.loads((self.folder / RECORD).read_text(encoding="utf-8"))
+            return read_json(self.folder / RECORD)
         except (OSError, ValueError) as e:
             raise DatasetError(f"{self.folder / RECORD} cannot be read: {e}") from e
 
@@ -107,8 +108,8 @@ class Saved:
         data = self.state.read_bytes()
         try:
             (size,) = struct.unpack("<Q", data[:8])
-            said = json.loads(data[8 : 8 + size])["__metadata__"]["said"]
-            return load(data), json.loads(said)
+            said = parse_json(data[8 : 8 + size])["__metadata__"]["said"]
+            return load(data), parse_json(said)
         except (SafetensorError, ValueError, KeyError, struct.error) as e:
             raise DatasetError(f"{self.state} is damaged ({e}); remove it to train it anew") from e
 
@@ -146,7 +147,7 @@ def begin_or_go_on(file: Path, asked: Mapping[str, Any], what: str, foreign: str
         write_whole(file, (json.dumps(wanted, indent=1) + "\n").encode())
         return
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
     except ValueError as e:
         raise DatasetError(f"{file}: damaged ({e})") from e
     for part in wanted:

@@ -6,7 +6,6 @@ labelled data `rmfn.evaluate.evaluate_dataset` tells them.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
-from pipeline.records import write_json
+from pipeline.records import read_json, write_json
 from rmfn.dataset import Dataset
 
 FORMAT = "rmfn-segments/1"
@@ -100,7 +99,7 @@ def load_segments(path: str | Path) -> dict[str, Segments]:
     if not file.is_file():
         return {}
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = read_json(file)
         if said["format"] != FORMAT:
             raise ValueError(f"its format is {said['format']!r}, expected {FORMAT!r}")
         return {name: _from_lists(kept) for name, kept in said["segments"].items()}

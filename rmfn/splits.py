@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.errors import DatasetError
+from pipeline.records import read_json
 
 if TYPE_CHECKING:
     from rmfn.dataset import Dataset
@@ -107,7 +107,7 @@ def give_splits(path: str | Path, videos: Sequence[str]) -> tuple[str, ...]:
     DatasetError : the file is no such thing, names a video twice, or none that is here.
     """
     try:
-        said = json.loads(Path(path).read_text(encoding="utf-8"))
+        said = read_json(Path(path))
         owner: dict[str, str] = {}
         for split, names in said.items():
             if ALIASES.get(split, split) not in SPLITS or not isinstance(names, list):

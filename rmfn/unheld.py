@@ -6,7 +6,6 @@ it, they are where the format has them.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from extractors.types import Word, WordFeatures
 from pipeline.errors import DatasetError
+from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from rmfn.dataset import Dataset, Target
 
@@ -87,7 +87,7 @@ def keep_unheld(dataset: Dataset, keys: Sequence[str]) -> Unheld:
 def read_unheld(text: str | None) -> Unheld | None:
     """The record as JSON; None for files of others, and for what is no such record."""
     try:
-        record = json.loads(text or "null")
+        record = parse_json(text or "null")
     except ValueError:
         return None
     return Unheld(record) if isinstance(record, dict) and "keys" in record else None
