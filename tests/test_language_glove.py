@@ -5,64 +5,99 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from extractors.language_glove import GloVe, _cut_contraction, convert
-from extractors.weights import WeightsMissing, locate_weights
+from extractors.language_glove import GloVe, _cut_contraction
+from extractors.weights import WeightsDamaged, WeightsMissing, locate_weights
+from extractors.word_vectors import import_table
 
 
 @pytest.fixture
 def small_table(tmp_path):
-    from gensim.models import KeyedVectors
+    """Each word's vector is its place in the list, three times."""
 
-    vectors = KeyedVectors(3)
-    words = ["good", "Paris", "paris", "did", "n't", "well", "made"]
-    vectors.add_vectors(words, np.arange(21, dtype=np.float32).reshape(7, 3))
-    path = tmp_path / "table.kv"
-    vectors.save(str(path))
-    return path
+    def make(*words):
+        source = tmp_path / "table.txt"
+        source.write_text("".join(f"{word} {n} {n} {n}\n" for n, word in enumerate(words)))
+        folder = tmp_path / "table"
+        folder.mkdir()
+        import_table(source, folder)
+        return GloVe(path=str(folder), size=3)
 
-
-def test_words_are_looked_up_in_order_of_trust(small_table):
-    table = GloVe(path=str(small_table), size=3)
-    (rows,) = table([["Good!", "Paris", "PARIS", "didnt", "well-made", "qzx", "..."]])
-    assert rows.dtype == np.float32
-    assert rows[0].tolist() == [0, 1, 2]
-    assert rows[1].tolist() == [3, 4, 5]  # as it stands
-    assert rows[2].tolist() == [6, 7, 8]
-    assert rows[3].tolist() == [10.5, 11.5, 12.5]  # did + n't
-    assert rows[4].tolist() == [16.5, 17.5, 18.5]
-    assert np.isnan(rows[5:]).all()
+    return make
 
 
-def test_unknown_words_are_counted_and_punctuation_is_not(small_table):
-    table = GloVe(path=str(small_table), size=3)
-    assert table.count_unknown([["Good!", "qzx", "..."], ["qzx"], []]) == 2
+KNOWN = [
+    "good", "Paris", "paris", "did", "n't", "well", "made", "NASA", "oclock", "1000", "##.#",
+    "<number>", "Obama", "'90s", "i", "'s", "don't", "O'Brien", "21st", "sister",
+]  # fmt: skip
 
 
-def test_size_must_be_the_files(small_table):
+@pytest.mark.parametrize(
+    ("token", "parts"),
+    [
+        ("Good!", ["good"]),
+        ("Paris", ["Paris"]),  # as it stands
+        ("Paris,", ["Paris"]),  # without the comma it is still the city
+        ("PARIS", ["paris"]),
+        ("obama", ["Obama"]),  # only known as a name
+        ("nasa.", ["NASA"]),
+        ("I", ["i"]),
+        ("didnt", ["did", "n't"]),
+        ("Didn’t", ["did", "n't"]),
+        ("don't", ["don't"]),  # a table with the whole word
+        ("sister's", ["sister", "'s"]),
+        ("o'clock", ["oclock"]),
+        ("O’Brien", ["O'Brien"]),
+        ("1,000", ["1000"]),
+        ("12.5", ["##.#"]),
+        ("$7", ["<number>"]),
+        ("3:30", ["<number>"]),
+        ("'90s", ["'90s"]),
+        ("21st", ["21st"]),
+        ("well-made", ["well", "made"]),
+        ("good/Paris", ["good", "Paris"]),
+        ("Well-Made,", ["well", "made"]),
+        ("qzx", []),
+        ("well-qzx", []),  # half a word is none
+        ("...", []),
+        ("—", []),
+    ],
+)
+def test_spellings_in_order_of_trust(token, parts, small_table):
+    ((row,),) = small_table(*KNOWN)([[token]])
+    assert row.dtype == np.float32
+    expected = np.mean([KNOWN.index(part) for part in parts]) if parts else np.nan
+    assert row.tolist() == pytest.approx([expected] * 3, nan_ok=True)
+
+
+def test_words_without_a_vector_are_counted_in_the_quality(small_table):
+    from extractors.types import Word, cover_words
+    from pipeline.quality import describe_words
+    from pipeline.sequence import AlignedSequence
+
+    table, tokens = small_table("good", "film"), ["A", "good", "qzx", "film", "!"]
+    words = tuple(Word(token, n, n + 0.5) for n, token in enumerate(tokens))
+    rows = cover_words(table([tokens])[0], table.names)
+    assert describe_words(AlignedSequence("c", words, {"language": rows}))["without_vector"] == 3
+
+
+def test_size_must_be_the_tables(small_table):
+    table = small_table("good")
     with pytest.raises(ValueError, match="vectors of 3 values, the recipe says 50"):
-        GloVe(path=str(small_table))([["good"]])
+        GloVe(path=table.path)([["good"]])
 
 
 def test_missing_table_is_named():
-    with pytest.raises(WeightsMissing, match=r"missing; looked at: /nowhere\.kv.*vectors import TABLE"):
-        GloVe(path="/nowhere.kv")([["good"]])
+    with pytest.raises(
+        WeightsMissing, match=r"missing; looked at: /nowhere\. .*rmfn vectors import"
+    ):
+        GloVe(path="/nowhere")([["good"]])
 
 
-def test_a_table_in_text_format_is_converted(tmp_path):
-    """With words that have spaces in them, and one that comes twice, as in GloVe 840B."""
-    lines = ["good 1 2.5 -3", ". . . 4 5 6", "at name@domain.com 7 8 9", "good 0 0 0", "é 1e-3 0 0"]
-    (tmp_path / "table.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    out = tmp_path / "new" / "table.kv"
-    assert convert(tmp_path / "table.txt", out) == 5
-    table = GloVe(path=str(out), size=3)
-    (rows,) = table([["Good", "é", "unqzx"]])
-    np.testing.assert_allclose(rows[:2], [[1, 2.5, -3], [1e-3, 0, 0]], rtol=1e-6)
-    assert np.isnan(rows[2]).all()
-    assert table._vectors[". . ."].tolist() == [4, 5, 6]
-    assert isinstance(table._vectors.vectors, np.memmap)
-    (tmp_path / "table.txt").write_text("good 1 2\nbad 1 x\n")
-    with pytest.raises(ValueError, match=r"line 2: expected a word and 2 numbers"):
-        convert(tmp_path / "table.txt", out)
+def test_a_pickle_is_not_opened(tmp_path):
+    """What gensim's ``save`` writes would run whatever is in it."""
+    (tmp_path / "table.kv").write_bytes(b"cos\nsystem\n(S'echo pwned > pwned'\ntR.")
+    with pytest.raises(WeightsDamaged, match=r"table\.kv is a file; .* rmfn vectors import"):
+        GloVe(path=str(tmp_path / "table.kv"), size=3)([["good"]])
 
 
 def test_contractions_are_cut_as_the_tables_tokeniser_does():

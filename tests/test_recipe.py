@@ -96,7 +96,7 @@ def test_the_papers_recipe_says_what_is_missing_before_any_work(paper, tmp_path)
     (tmp_path / "whisper").mkdir()
     (tmp_path / "whisper/model.bin").write_text("a model")
     paper["transcribe"]["model"] = str(tmp_path / "whisper")
-    expected = r"glove\.840B\.300d\.kv.*rmfn vectors import TABLE\.txt"
+    expected = r"glove\.840B\.300d .*rmfn vectors import TABLE\.txt"
     with pytest.raises(WeightsMissing, match=expected):
         build_recipe(paper).provenance  # noqa: B018
     assert build_recipe(paper).acoustic == (BACKENDS["acoustic"]["covarep"].load()(),)
@@ -104,12 +104,12 @@ def test_the_papers_recipe_says_what_is_missing_before_any_work(paper, tmp_path)
 
 
 def test_another_file_at_the_same_place_is_another_recipe(paper, tmp_path):
-    (tmp_path / "rmfn-weights").mkdir()
+    (tmp_path / "rmfn-weights/glove.840B.300d").mkdir(parents=True)
     (tmp_path / "whisper").mkdir()
     paper["transcribe"]["model"] = str(tmp_path / "whisper")
     keys = []
     for table, model in (("a", "a"), ("b", "a"), ("b", "b")):
-        (tmp_path / "rmfn-weights/glove.840B.300d.kv").write_text(table)
+        (tmp_path / "rmfn-weights/glove.840B.300d/SHA256SUMS").write_text(table)
         (tmp_path / "whisper/model.bin").write_text(model)
         recipe = build_recipe(paper)
         keys.append((recipe.key("language"), recipe.key("transcribe")))
