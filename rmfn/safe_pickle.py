@@ -141,7 +141,7 @@ class _Array(np.ndarray):
             whole = whole and (dtype.itemsize > 0 or count == 0)
         if not whole or any(n < 0 for n in shape):
             raise DatasetError(f"it holds an array of {list(shape)} {dtype} with other values")
-        super().__setstate__((1, shape, dtype, np.bool_(fortran), values))
+        super().__setstate__((1, shape, dtype, bool(fortran), values))  # type: ignore[arg-type]
 
 
 class _Call:
