@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
@@ -20,7 +22,7 @@ def to_rgb(
     scale = min(1.0, max_side / max(width, height)) if max_side else 1.0
     size = max(1, round(width * scale)), max(1, round(height * scale))
     # Converted at its own size, which has a fast way, then scaled: half the time of both in one.
-    image = scaler.reformat(picture, format="rgb24", threads=1).to_ndarray()
+    image: NDArray[Any] = scaler.reformat(picture, format="rgb24", threads=1).to_ndarray()
     if size != (picture.width, picture.height):
         image = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return np.asarray(image, np.uint8)

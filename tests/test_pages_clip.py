@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -448,3 +449,21 @@ def contrast(one: list[float], other: list[float]) -> float:
 
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_figures_for_papers(tmp_path):
+    made = make_talk(tmp_path / "talk.mp4", labels=(SENTIMENT, MOOD))
+    write_clip_page(
+        None, made.record, made.processed, made.predictor, RECIPE, figures=tmp_path / "figures"
+    )
+    files = {file.name: file for file in (tmp_path / "figures").iterdir()}
+    labels = ("sentiment", "mood")
+    names = {
+        "attention",
+        *(f"{kind}-{label}" for kind in ("timeline", "words") for label in labels),
+    }
+    assert files.keys() == {f"{name}.{form}" for name in names for form in ("png", "svg")}
+    assert files["words-mood.png"].read_bytes().startswith(b"\x89PNG")
+    drawn = files["attention.svg"].read_text()
+    for word in made.record["utterances"][0]["words"]:
+        assert f">{escape(word['text'])}<" in drawn

@@ -115,7 +115,7 @@ def draw_timeline(curve: dict[str, Any], rows: Sequence[Row], duration: float) -
             panel.plot(each.times, each.values, label=each.label, **look)
         for start, end in row.unseen:
             panel.axvspan(start, end, color="#DDDDDD", linewidth=0)
-        panel.set_title(f"{row.title}, {row.unit}", loc="left")
+        panel.set_title(f"{row.title.removesuffix(' °')}, {row.unit}", loc="left")
         if row.span:
             panel.set_ylim(*row.span)
         if len(row.curves) > 1:
