@@ -59,6 +59,10 @@ BACKENDS: dict[str, dict[str, Backend]] = {
             ("pocketsphinx", "wetext", "phonemizer-fork", "espeakng-loader", "soxr"),
             ("sphinx-en-us",),
         ),
+        "wav2vec2": Backend(
+            "extractors.align_wav2vec2:Wav2Vec2",
+            ("transformers", "torch", "wetext", "num2words", "soxr"),
+        ),
     },
     "language": {
         "minilm": Backend(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extractors.spelling import plain_word
+from extractors.spelling import plain_word, spell_token
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,34 @@ def test_one_spelling(token, word):
 @pytest.mark.parametrize("token", ["Don't", "dont", "movie!", "It's", "3D", "--"])
 def test_plain_words_stay(token):
     assert plain_word(plain_word(token)) == plain_word(token)
+
+
+@pytest.mark.parametrize(
+    ("token", "language", "words"),
+    [
+        ("25%,", "de", ["fünfundzwanzig", "%"]),
+        ("1998", "de", ["neunzehnhundertachtundneunzig"]),
+        ("1.500", "de", ["eintausendfünfhundert"]),
+        ("3,5", "de", ["drei", "komma", "fünf"]),
+        ("12.03.2024", "de", ["zwölf", "null", "drei", "zweitausendvierundzwanzig"]),
+        ("007", "nl", ["nul", "nul", "zeven"]),
+        ("1er", "fr", ["premier"]),
+        ("80€", "fr", ["quatre", "vingts", "€"]),
+        ("L’été,", "fr", ["l'été"]),
+        ("vingt-cinq", "fr", ["vingt", "cinq"]),
+        ("1º", "es", ["primero"]),
+        ("1.000.000", "it", ["un", "milione"]),
+        ("5km", "pl", ["pięć", "km"]),
+        ("٢٥", "ar", ["خمسة", "و", "عشرون"]),  # Arabic digits
+        ("हिन्दी", "hi", ["हिन्दी"]),  # vowel signs are no letters for Python
+        ("25%", "zh", ["百分之二十五"]),
+        ("1998年", "ja", ["千九百九十八年"]),
+        ("$5.50", "en", ["five", "point", "five", "dollars"]),
+        ("25", "hi", ["25"]),  # nobody here can say it
+        ("[Musik]", "de", []),
+        ("—", "fr", []),
+        ("😀", "fr", []),
+    ],
+)
+def test_the_words_that_one_says(token, language, words):
+    assert list(spell_token(token, language)) == words
