@@ -38,6 +38,10 @@ def main(arguments: list[str] | None = None) -> int:
     from pipeline.memory import share_one_heap
 
     options = _build_parser().parse_args(arguments)
+    if arguments is None and hasattr(options, "clip"):
+        code = _watch(options.clip)
+        if code is not None:
+            return code
     share_one_heap()
     # A clip's stages share the cores; threads inside a stage would mostly wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -56,6 +60,20 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         return _explain(error)
+
+
+def _watch(clip: str) -> int | None:
+    """Of one clip too it is said if a native library crashed on it. None: go on."""
+    from pipeline.isolation import outlive_crash
+
+    code = outlive_crash()
+    if code is None or code >= 0:
+        return code
+    _say(
+        f"error: {clip}: it made the program crash (signal {-code}), most likely a native library "
+        "that it is decoded or measured with; or the memory was used up, or somebody ended it"
+    )
+    return 1
 
 
 def _explain(error: Exception) -> int:
@@ -149,25 +167,10 @@ def _track(options: argparse.Namespace) -> int:
     return 0
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    from flows.display import show_rows
-    from flows.doctor import examine
-    from flows.run import open_recipe
-
-    lines = examine(open_recipe(options.recipe))
-    if options.json == "-":
-        print(to_json(lines))
-    else:
-        show_rows(f"recipe {options.recipe}", lines)
-        if options.json:
-            write_json(options.json, lines)
-    return 0 if all(line["state"] == "ok" for line in lines) else 1
-
-
 def _serve(options: argparse.Namespace) -> int:
     from flows.deployments import serve_flows
 
-    return serve_flows(limit=options.limit) or 0
+    return serve_flows(options.limit, options.root) or 0
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -236,11 +239,16 @@ def _build_parser() -> argparse.ArgumentParser:
     track.add_argument("--out", required=True, metavar="FILE.parquet")
     add_recipe(track)
 
-    doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
-    add_recipe(doctor)
-    doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
-
-    from flows import batch_command, datasets, experiments, learning, quality, report, vectors
+    from flows import (
+        batch_command,
+        datasets,
+        experiments,
+        learning,
+        quality,
+        recipes,
+        report,
+        vectors,
+    )
 
     batch_command.add_commands(command)
     quality.add_commands(command)
@@ -248,11 +256,21 @@ def _build_parser() -> argparse.ArgumentParser:
     learning.add_commands(command)
     experiments.add_commands(command)
     report.add_commands(command)
+    recipes.add_commands(command)
     vectors.add_commands(command)
 
     serve = command("serve", _serve, "serve the Prefect deployments on this machine")
     serve.add_argument(
         "--limit", type=int, default=1, metavar="N", help="flow runs at a time (default: 1)"
+    )
+    serve.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="runs may read and write below this folder, or place such as s3://bucket/features, "
+        "and nowhere else, wherever links lead; may be given several times (default: the current "
+        "folder)",
     )
     return parser
 

@@ -16,10 +16,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from pipeline.roots import allow_roots, list_roots
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -45,12 +47,14 @@ OWN_SERVER = {
 }
 
 
-def serve_flows(limit: int = 1) -> int:
+def serve_flows(limit: int = 1, roots: Sequence[str] = ()) -> int:
     """Serve until SIGTERM or Ctrl-C.
 
     Parameters
     ----------
     limit : flow runs at a time; one run keeps two cores busy.
+    roots : folders; runs may read and write below them and nowhere else. By default the current
+        one.
 
     Returns
     -------
@@ -58,11 +62,12 @@ def serve_flows(limit: int = 1) -> int:
 
     Raises
     ------
-    ValueError : the limit is below 1, or another ``rmfn serve`` is running.
+    ValueError : the limit is below 1, a root is no folder, or another ``rmfn serve`` is running.
     ConnectionError : the configured Prefect API does not answer.
     """
     if limit < 1:
         raise ValueError(f"the limit of runs at a time must be at least 1, got {limit}")
+    allow_roots(roots or [Path.cwd()])
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from flows.prefect_plugin import answers, find_served
@@ -260,6 +265,7 @@ def _say_what_next(names: list[str], api_url: str, own: bool) -> None:
     print(
         f"Serving {', '.join(names)} ({'own' if own else 'running'} Prefect server: "
         f"{api_url.removesuffix('/api')}).\n"
+        f"Runs may use what is below {', '.join(list_roots() or ())}, and nothing else (--root).\n"
         f"In another terminal, in {Path.cwd()}:\n\n"
         "    prefect deployment run predict-video --param path=clip.mp4 --watch\n\n"
         "From any other folder: first `export PREFECT_PLUGINS_ENABLED=true`, and give absolute "

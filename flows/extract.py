@@ -25,7 +25,8 @@ from flows import run
 from flows.batch import Asked, Told, run_batch
 from flows.batch_command import describe_record, describe_told, tabulate_clips
 from flows.batch_files import write_batch
-from flows.predict import STAGE, USER_ERRORS, TypedText, check_path, check_text
+from flows.places import TypedText, check_named, check_new, check_path
+from flows.predict import STAGE, USER_ERRORS
 from pipeline.store import Store
 
 TELL_EVERY = 5.0  # s between two updates of the progress artifact
@@ -73,7 +74,7 @@ def extract_dataset(
     """
     try:
         places = [check_path(videos, "videos")]
-        asked = Asked(check_text("recipe", recipe), check_text("store", store))
+        asked = Asked(check_named(recipe, "recipe"), check_new(store, "store"))
         return put_folders_through(
             places, asked, "extract-dataset",
             workers=workers, limit=timeout, retry_failed=retry_failed,

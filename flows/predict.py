@@ -13,7 +13,7 @@ import tempfile
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from prefect import State, flow, get_run_logger, task
 from prefect.artifacts import (
@@ -26,11 +26,11 @@ from prefect.exceptions import TerminationSignal
 from prefect.futures import wait
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
-from pydantic import WithJsonSchema
 
 from extractors.weights import WeightsMissing
 from flows import run
 from flows.display import describe_spread, describe_value
+from flows.places import TypedText, check_named, check_new, check_path, check_place
 from pipeline.errors import ClipError
 
 # What a person can put right: told in one line. Anything else is a defect and keeps its traceback.
@@ -45,10 +45,6 @@ def is_news(record: logging.LogRecord) -> bool:
 
 for runs in ("prefect.flow_runs", "prefect.task_runs"):
     logging.getLogger(runs).addFilter(is_news)
-
-# `--param path=2018` arrives as a number. The schema lets it pass, so that the flow itself can say
-# what to do about it.
-TypedText = Annotated[str, WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}]})]
 
 
 def is_transient(task: Any, task_run: Any, state: State) -> bool:
@@ -146,13 +142,18 @@ def predict_video(
     logger = get_run_logger()
     try:
         clip = check_path(path)
-        files = {"model": model, "transcript": transcript, "store": store, "report": report}
+        checks = {
+            "model": (model, check_named),
+            "transcript": (transcript, check_place),
+            "store": (store, check_new),
+            "report": (report, check_new),
+        }
         paths = {
-            name: check_text(name, value)
-            for name, value in files.items()
+            name: check(value, name)
+            for name, (value, check) in checks.items()
             if value not in (None, "")
         }
-        recipe = check_text("recipe", recipe)
+        recipe = check_named(recipe, "recipe")
         _check_before_work(clip, recipe, paths.get("transcript"))
         with _keep_in(paths.get("store")) as folder:
             result = _run_stages(
@@ -192,38 +193,6 @@ def predict_video(
         logger.warning("%s", warning)
     logger.info("%s: %s", clip.name, describe_overall(result))
     return result
-
-
-def check_text(name: str, value: Any) -> str:
-    """A parameter that must be text; says how to write one that JSON takes for something else."""
-    if isinstance(value, str) and value:
-        return value
-    raise ValueError(
-        f"parameter {name} must be text, got {value!r} ({type(value).__name__}): values of --param "
-        f"""are read as JSON, so quote it twice: --param {name}='"{value}"'"""
-    )
-
-
-def check_path(path: Any, name: str = "path") -> Path:
-    """The absolute path of a file or folder that a parameter names.
-
-    Raises
-    ------
-    ValueError : it is no text, or there is no such file; names the absolute path looked for.
-    """
-    given = Path(check_text(name, path)).expanduser()
-    if given.exists() or given.is_absolute():
-        return given.absolute()
-    raise ValueError(
-        f"{given.absolute()}: no such file. A relative path is looked for in the folder in which "
-        f"`rmfn serve` was started, {Path.cwd()}; give the absolute path"
-    )
-
-
-def check_place(place: Any, name: str) -> str:
-    """As `check_path`; what is elsewhere (``s3://bucket/features``) stays as it is written."""
-    text = check_text(name, place)
-    return text if "://" in text else str(check_path(text, name))
 
 
 def tabulate_utterances(result: dict[str, Any]) -> list[dict[str, Any]]:

@@ -9,7 +9,8 @@ from prefect import flow
 from flows import run
 from flows.batch import Asked
 from flows.extract import explain, put_folders_through
-from flows.predict import USER_ERRORS, TypedText, check_path, check_text
+from flows.places import TypedText, check_named, check_new, check_path
+from flows.predict import USER_ERRORS
 
 
 @flow(
@@ -51,9 +52,9 @@ def predict_folder(
     """
     try:
         places = [check_path(path)]
-        chosen = run.find_model(check_text("model", model) if model not in (None, "") else None)
-        pages = check_text("report", report) if report not in (None, "") else None
-        asked = Asked(check_text("recipe", recipe), check_text("store", store), str(chosen), pages)
+        chosen = run.find_model(check_named(model, "model") if model not in (None, "") else None)
+        pages = check_new(report, "report") if report not in (None, "") else None
+        asked = Asked(check_named(recipe, "recipe"), check_new(store, "store"), str(chosen), pages)
         return put_folders_through(
             places, asked, "predict-folder",
             workers=workers, limit=timeout, retry_failed=retry_failed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -13,8 +12,9 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows import run
 from flows.collect import find_labelled, retrain_model
 from flows.extract import explain, extract_all
-from flows.predict import USER_ERRORS, TypedText, check_path, check_text
-from flows.train import log_progress, read_texts
+from flows.places import TypedText, check_named, check_new, check_path, check_texts
+from flows.predict import USER_ERRORS
+from flows.train import log_progress
 
 
 @task(name="train-and-compare", cache_policy=NO_CACHE, persist_result=False)
@@ -93,11 +93,11 @@ def retrain(
         Rule(accept, margin)  # type: ignore[arg-type]  # refuses others, before any work
         folder = check_path(videos, "videos")
         file = str(check_path(labels, "labels")) if labels else None
-        keep, recipe = check_text("store", store), check_text("recipe", recipe)
+        keep, recipe = check_new(store, "store"), check_named(recipe, "recipe")
         settings = {
             "recipe": recipe,
-            "into": str(Path(check_text("into", into)).expanduser().absolute()),
-            "targets": read_texts("target", target),
+            "into": check_new(into, "into"),
+            "targets": check_texts("target", target),
             "plan": str(check_path(plan, "plan")) if plan else None,
             "accept": accept,
             "margin": margin,

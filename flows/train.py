@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -15,7 +14,15 @@ from prefect.cache_policies import NO_CACHE
 from flows.arguments import open_limits
 from flows.collect import choose_labels, open_data
 from flows.extract import explain
-from flows.predict import USER_ERRORS, TypedText, check_path, check_place, check_text
+from flows.places import (
+    TypedText,
+    check_new,
+    check_path,
+    check_place,
+    check_text,
+    check_texts,
+)
+from flows.predict import USER_ERRORS
 from pipeline.records import to_json
 
 
@@ -105,21 +112,14 @@ def train_model(
             if value not in (None, "")
         }
         limits = sources.pop("quality", None)
-        targets, rejected = read_texts("target", target), read_texts("reject", reject)
+        targets, rejected = check_texts("target", target), check_texts("reject", reject)
         file = str(check_path(plan, "plan")) if plan else None
         kind = check_text("model_kind", model_kind) if model_kind else None
-        folder = str(Path(check_text("out", out)).expanduser().absolute())
+        folder = check_new(out, "out")
         metrics = train(folder, sources, targets, file, kind, keep_adapted, limits, rejected)
         return {"model": folder, "metrics": metrics}
     except USER_ERRORS as error:
         return explain(error)
-
-
-def read_texts(name: str, value: Any) -> list[str]:
-    """A parameter that is a text, a list of them, or nothing."""
-    if value in (None, ""):
-        return []
-    return [check_text(name, each) for each in (value if isinstance(value, list) else [value])]
 
 
 def log_progress() -> Callable[[Any], None]:

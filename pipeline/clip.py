@@ -22,17 +22,22 @@ from av.container import InputContainer
 from av.stream import Disposition
 
 from pipeline.errors import MediaError
+from pipeline.roots import find_refusal
 
-MAX_PIXELS = 100_000_000  # a picture as large as this takes 300 MB as RGB: refused, not decoded
+MAX_PIXELS = 36_000_000  # 8K; a decoder may hold a dozen of them: what is larger is refused
 ID_DIGITS = 16  # 64 bits of sha256: two of a million clips share an id with odds of 1 : 36 million
 READ_BYTES = 1 << 18  # a block of file handed to FFmpeg; each needs the interpreter's lock
 # Bare streams have no header: FFmpeg guesses their duration from the size and the first bit rate.
 _GUESSING = ("aac", "mp3")
 # Containers that write the duration of each stream down; others' is measured on what is there.
 _DECLARING = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "wav", "flac")
+LEAST_BYTES = 500  # a second; who says to last longer than this allows is measured, not believed
+# A stamp that jumps ahead by more than this beyond the declared end is broken, not a long silence.
+FARTHEST_JUMP = 10.0  # s
 EXPECTED = "expected a video or sound file"
 SNIFF_BYTES = 1 << 16  # as much as is read to see what a file is
-_ALONE = {"protocol_whitelist": "none"}
+# Decoders that look at the first pictures to see what they are take no more memory than later.
+_ALONE = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 _SNIFFING = {**_ALONE, "formatprobesize": str(SNIFF_BYTES), "probesize": str(SNIFF_BYTES)}
 
 
@@ -158,10 +163,11 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
                     f"most {MAX_PIXELS // 1_000_000} million pixels",
                     str(path),
                 )
-        if container.duration is not None and name not in _GUESSING:
-            duration = container.duration / av.time_base
-        else:  # nor do browsers write one when they record: so look for the end
-            duration = max(0.0, _last_end(container) - origin)
+        longest = os.path.getsize(path) / LEAST_BYTES
+        duration = -1.0 if container.duration is None else container.duration / av.time_base
+        # Browsers write none when they record, and some headers lie: then look for the end.
+        if name in _GUESSING or not 0 <= duration <= longest:
+            duration = _find_end(container, origin, longest)
     return Clip(clip_id, Path(path), duration, name, origin, audio, video)
 
 
@@ -181,8 +187,8 @@ def sniff_media(path: str | os.PathLike[str]) -> float | None:
 
     Returns
     -------
-    The seconds that it says it lasts, 0 if it does not say. None: it is nothing of the kind, or
-    too broken to be known.
+    The seconds that it says it lasts, as far as its bytes allow; 0 if it does not say. None: it is
+    nothing of the kind, or too broken to be known.
     """
     _keep_quiet()
     with open(path, "rb") as file:
@@ -193,7 +199,8 @@ def sniff_media(path: str | os.PathLike[str]) -> float | None:
                     return None
                 if not (container.streams.audio or container.streams.video):
                     return None
-                return max(container.duration or 0, 0) / av.time_base
+                longest = os.fstat(file.fileno()).st_size / LEAST_BYTES
+                return min(max(container.duration or 0, 0) / av.time_base, longest)
         except (av.FFmpegError, OSError, ValueError):
             return None
 
@@ -223,6 +230,9 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
                 f"{path}: not a media file that can be read ({_reason(e)}); {EXPECTED}", str(path)
             ) from e
         with container:
+            for stream in container.streams.video:
+                if stream.codec_context is not None:
+                    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             try:
                 yield container
             except av.FFmpegError as e:
@@ -243,6 +253,8 @@ def _keep_quiet() -> None:
 @contextmanager
 def _open_regular(path: str | os.PathLike[str]):
     """The file, opened by descriptor, so that FFmpeg learns no name from it."""
+    if refusal := find_refusal(path):
+        raise MediaError(refusal, str(path))
     try:
         # Looked at before it is opened: opening a pipe or a device can wait or act.
         mode = os.stat(path).st_mode
@@ -280,8 +292,13 @@ def _reason(error: BaseException) -> str:
 
 
 def _describe(stream: av.stream.Stream) -> str:
-    codec = stream.codec_context.name if stream.codec_context is not None else "unknown codec"
-    return f"{stream.type} ({codec})"
+    context = stream.codec_context
+    if context is None:
+        return f"{stream.type} (unknown codec)"
+    if stream.type == "video" and not context.width:  # FFmpeg forgets what it refuses
+        millions = MAX_PIXELS // 1_000_000
+        return f"video ({context.name}, without a size or of more than {millions} million pixels)"
+    return f"{stream.type} ({context.name})"
 
 
 def _seconds(stream: av.stream.Stream, stamp: int | None) -> float | None:
@@ -342,14 +359,24 @@ def _video_stream(stream: av.video.VideoStream, origin: float) -> VideoStream:
     )
 
 
-def _last_end(container: InputContainer) -> float:
-    """The latest end of a packet, in seconds of the container; nothing is decoded."""
-    end = 0.0
+def _find_end(container: InputContainer, origin: float, longest: float) -> float:
+    """Seconds from the start to the latest end of a packet; nothing is decoded.
+
+    As in decoding, a stamp far behind what came before, and behind what the file's bytes allow,
+    is taken for the end of what came before.
+    """
+    ends: dict[int, float] = {}
     try:
         for packet in container.demux():
-            if packet.pts is not None:
-                stamp = (packet.pts + (packet.duration or 0)) * packet.time_base
-                end = max(end, float(stamp))
+            if not packet.size:
+                continue
+            end = ends.get(packet.stream_index, 0.0)
+            unit = float(packet.time_base or 0)
+            time = end if packet.pts is None else packet.pts * unit - origin
+            if time > max(end, longest) + FARTHEST_JUMP:
+                time = end
+            length = min(max(packet.duration or 0, 0) * unit, FARTHEST_JUMP)
+            ends[packet.stream_index] = max(end, time + length)
     except av.FFmpegError:
         pass  # a broken end: what came before it counts
-    return end
+    return max(ends.values(), default=0.0)

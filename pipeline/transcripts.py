@@ -24,6 +24,7 @@ from typing import Any
 from extractors.types import Segment, Transcript
 from pipeline.errors import ClipError
 from pipeline.records import parse_json
+from pipeline.roots import find_refusal
 
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")
 # Words in a row belong to one segment until a pause as long as this (s).
@@ -118,6 +119,8 @@ def read_transcript(path: str | Path, language: str = "en") -> Transcript:
 
 
 def _read_text(path: Path) -> str:
+    if refusal := find_refusal(path):
+        raise ValueError(refusal)
     try:
         data = path.read_bytes()
     except FileNotFoundError:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import DatasetError
+from pipeline.roots import find_refusal
 from rmfn.splits import ALIASES, SPLITS
 
 KNOWN = ("video", "start", "end", "speaker", "split", "id", "text")
@@ -177,6 +178,8 @@ def refuse_rows(path: Path, problems: Sequence[Problem]) -> None:
 
 def _read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """The header, and each row that is not empty with its number."""
+    if refusal := find_refusal(path):
+        raise DatasetError(refusal)
     try:
         text = path.read_text(encoding="utf-8-sig")  # spreadsheets put a mark before the header
         first = text.splitlines()[0] if text.strip() else ""

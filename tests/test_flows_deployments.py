@@ -113,6 +113,42 @@ def test_number_as_path_is_explained(prefect_api: Served) -> None:
     assert """--param path='"2018"'""" in state.message
 
 
+def test_runs_stay_below_the_root(prefect_api: Served) -> None:
+    """The folder in which it was started; others are refused before they are looked at."""
+    shown = prefect_api.log.read_text()
+    assert f"Runs may use what is below {ROOT}, and nothing else (--root)" in shown
+    typed = type_in(
+        prefect_api, "prefect deployment run predict-video --param path=/etc/passwd --watch"
+    )
+    assert typed.returncode == 1
+    assert read_run(typed.stdout).state.message == (
+        "parameter path: /etc/passwd is outside of the folders that this `rmfn serve` may use: "
+        f"{ROOT} (its --root says which)"
+    )
+
+
+def test_it_listens_to_this_machine_alone(prefect_api: Served) -> None:
+    port = int(prefect_api.api_url.rsplit(":", 1)[1].split("/")[0])
+    listening = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state = line.split()[:4]
+            address, hexadecimal = local.split(":")
+            if state == "0A" and int(hexadecimal, 16) == port:
+                listening.append(address)
+    assert listening == ["0100007F"]  # 127.0.0.1, its bytes from behind
+
+
+def test_a_root_must_be_a_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from flows.cli import main
+
+    (tmp_path / "file").touch()
+    for name, found in (("file", "a file"), ("nowhere", "nothing there")):
+        assert main(["serve", "--root", str(tmp_path / name)]) == 2
+        said = f"error: --root {tmp_path / name}: expected a folder, found {found}\n"
+        assert capsys.readouterr().err == said
+
+
 def test_only_one_serves(prefect_api: Served) -> None:
     typed = type_in(prefect_api, "rmfn serve")
     assert typed.returncode == 2

@@ -75,7 +75,7 @@ def test_report_without_warnings_says_so() -> None:
 
 @pytest.mark.parametrize(("value", "kind"), [(2018, "int"), (1.5, "float"), (True, "bool")])
 def test_number_for_a_path_says_how_to_quote_it(value: Any, kind: str) -> None:
-    from flows.predict import check_path
+    from flows.places import check_path
 
     with pytest.raises(ValueError, match=rf"""path must be text.*\({kind}\).*'"{value}"'"""):
         check_path(value)
@@ -84,7 +84,7 @@ def test_number_for_a_path_says_how_to_quote_it(value: Any, kind: str) -> None:
 def test_relative_path_that_is_missing_names_where_it_was_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.predict import check_path
+    from flows.places import check_path
 
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=rf"^{tmp_path}/nowhere/talk.mp4: no such file"):
@@ -94,7 +94,7 @@ def test_relative_path_that_is_missing_names_where_it_was_looked_for(
 
 
 def test_home_is_understood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from flows.predict import check_path
+    from flows.places import check_path
 
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "talk.mp4").touch()
