@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import stat
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.clip import identify_file, sniff_media
+from pipeline.isolation import Done, run_isolated
 from pipeline.whole import write_whole
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ NAMED = (
     *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm"),
     *(".wma", ".wmv"),
 )
+SNIFF_LIMIT = 60.0  # s to see what a file is
 SETTLED = 2.0  # s; a file that was changed as lately may change again within the same time stamp
 SAVE_EVERY = 30.0  # s
 
@@ -103,20 +104,43 @@ class FileIndex:
         write_whole(self.place, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
         self._new = False
 
+    def look(self, paths: Iterable[Path]) -> None:
+        """Find out what files are, of those that are not known yet, in a process of its own.
+
+        One that is so broken that FFmpeg crashes, or never ends, is taken for media, of which
+        people will hear when it is processed.
+        """
+
+        def take(done: Done) -> None:
+            named = Path(done.task).suffix.lower() in NAMED
+            media = named or done.result is not None or bool(done.failed)
+            marks = unknown[done.task]
+            self._files[done.task] = _Known(*marks, media, done.result or None)
+            self._new = True
+
+        unknown = {
+            str(path.absolute()): marks
+            for path in paths
+            if (marks := _read_marks(path)) is not None and self._get(path, marks) is None
+        }
+        files = [path for path in unknown if os.path.isfile(path) and os.access(path, os.R_OK)]
+        run_isolated(sniff_media, files, 1, take, limit=lambda path: SNIFF_LIMIT)
+        for path in unknown.keys() - set(files):
+            take(Done(path))
+
     def _look(self, path: Path) -> _Known:
-        named = path.suffix.lower() in NAMED
-        try:
-            found = path.stat()
-        except OSError:
-            return _Known(0, 0, 0, named)
-        key = str(path.absolute())
-        known = self._files.get(key)
-        marks = (found.st_size, found.st_mtime_ns, found.st_ino)
+        marks = _read_marks(path)
+        if marks is None:
+            return _Known(0, 0, 0, path.suffix.lower() in NAMED)
+        if self._get(path, marks) is None:
+            self.look([path])
+        return self._files[str(path.absolute())]
+
+    def _get(self, path: Path, marks: tuple[int, int, int]) -> _Known | None:
+        """What is known of a file, if it is still the same."""
+        known = self._files.get(str(path.absolute()))
         if known is None or (known.size, known.changed, known.inode) != marks:
-            is_file = stat.S_ISREG(found.st_mode) and os.access(path, os.R_OK)
-            duration = sniff_media(path) if is_file else None
-            known = _Known(*marks, named or duration is not None, duration or None)
-            self._files[key], self._new = known, True
+            return None
         return known
 
     def _read(self) -> dict[str, _Known]:
@@ -127,6 +151,15 @@ class FileIndex:
             return {path: _Known(*row) for path, row in rows.items()}
         except (OSError, ValueError, KeyError, TypeError):
             return {}  # not there yet, or damaged: it can all be found out again
+
+
+def _read_marks(path: Path) -> tuple[int, int, int] | None:
+    """Size, time of change and inode; None if there is no such file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
 
 
 def find_media(
@@ -148,17 +181,20 @@ def find_media(
     ------
     FileNotFoundError : a path does not exist.
     """
+    apart = None if without is None else without.resolve()
+    places = {
+        path: list(_walk(path, apart)) if path.is_dir() else None for path in check_places(paths)
+    }
+    index.look(entry for path, below in places.items() for entry in below or [path])
     found: dict[Path, None] = {}
     others = 0
-    for path in check_places(paths):
-        if path.is_dir():
-            for entry in _walk(path, None if without is None else without.resolve()):
-                if index.is_media(entry):
-                    found[entry] = None
-                else:
-                    others += 1
-        else:
+    for path, below in places.items():
+        if below is None:
             found[path] = None
+            continue
+        media = [entry for entry in below if index.is_media(entry)]
+        found |= dict.fromkeys(media)
+        others += len(below) - len(media)
     return list(found), others
 
 

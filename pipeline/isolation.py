@@ -7,6 +7,7 @@ the others, as it could with a queue that all of them share.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -22,6 +23,7 @@ from typing import Any, cast
 from pipeline.memory import share_one_heap
 
 Work = Callable[..., Any]
+PR_SET_PDEATHSIG = 1  # of Linux: the signal that a process gets when its parent ends
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,33 @@ def do_isolated(
         with _lock:
             _kept.setdefault(named, []).append(worker)
     return done
+
+
+def outlive_crash() -> int | None:
+    """Go on in a child; this process stays to tell how it ended.
+
+    To be called before there are threads. Nothing changes for the child, but that it is ended with
+    its parent.
+
+    Returns
+    -------
+    None in the child. In the parent the child's exit status when it has ended, or minus the signal
+    that ended it.
+    """
+    parent = os.getpid()
+    child = os.fork()
+    if not child:
+        prctl = getattr(ctypes.CDLL(None), "prctl", None)  # of Linux
+        if prctl is not None:
+            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+        return None
+    # The terminal sends an interrupt to both; who wants to end this process alone means the child.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for sent in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, lambda number, _: os.kill(child, number))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 _kept: dict[bytes, list[_Worker]] = {}  # idle workers of `do_isolated`, by their work

@@ -24,7 +24,7 @@ from av.video.reformatter import VideoReformatter
 
 from extractors.loudness import measure_level
 from extractors.types import Audio, Frame
-from pipeline.clip import MAX_PIXELS, AudioStream, Clip, VideoStream, open_container
+from pipeline.clip import FARTHEST_JUMP, AudioStream, Clip, VideoStream, open_container
 from pipeline.errors import MediaError
 from pipeline.sound_line import SoundLine
 from pipeline.upright import display_matrix, to_rgb, turn_upright
@@ -34,8 +34,6 @@ RATE = 16000  # Hz, what speech is taken at
 # milliseconds); a lost packet is 20 ms and more.
 STAMP_TOLERANCE = 0.010  # s
 CUT_SHORT = 0.5  # s that a stream may end before its declared end without a word
-# A stamp that jumps ahead by more than this beyond the declared end is broken, not a long silence.
-FARTHEST_JUMP = 10.0  # s
 # Weights of the channels sum to 1. Left to itself, libswresample mixes floats louder than
 # their parts, stereo by 3 dB, 5.1 by 11 dB.
 MIXING = {"rematrix_maxval": "1.0"}
@@ -251,7 +249,6 @@ def _frames(
             source = container.streams[track.index]
             source.codec_context.thread_type = "AUTO"
             source.codec_context.thread_count = DECODER_THREADS
-            source.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             pictures = _decode(container, source, notes, "video_errors")
             timed = _place(pictures, clip, period, times, notes)
             chosen = _thin(timed, fps) if fps else timed

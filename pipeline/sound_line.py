@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from extractors.mapped import map_samples
 
-SILENCE = 1 << 16  # samples written at a time where there is no sound
+LOUDEST = 1000.0  # times full scale; a file of floats can hold anything, and squares overflow
 
 
 class SoundLine:
@@ -57,10 +57,9 @@ class SoundLine:
         block = block[max(0, self.end - position) :]
         if not len(block):
             return
-        while self.end < position:
-            silence = min(position - self.end, SILENCE)
-            self._file.write(bytes(4 * silence))
-            self.end += silence
+        if position > self.end:  # silence is a hole in the file: hours of it take no room
+            self._file.seek(4 * position)
+            self.end = position
         self._file.write(np.ascontiguousarray(block, np.float32).data)
         self.end += len(block)
 
@@ -68,8 +67,9 @@ class SoundLine:
         """Lay frames one after another; returns where the next sample goes."""
         for frame in frames:
             block = frame.to_ndarray()[0]
-            if not np.isfinite(block).all():  # a file of floats can hold anything
+            if not np.isfinite(block).all():
                 block = np.nan_to_num(block, nan=0.0, posinf=0.0, neginf=0.0)
+            block = np.clip(block, -LOUDEST, LOUDEST)
             self.lay(position, block)
             position += len(block)
         return position

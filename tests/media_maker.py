@@ -29,17 +29,20 @@ def make_clip(
     layout: str = "stereo",
     gap: tuple[float, float] | None = None,
     size: tuple[int, int] = (64, 48),
+    pixels: str = "yuv420p",
+    options: dict[str, str] | None = None,
 ) -> Path:
     """Encode a dark clip whose first picture at or after ``flash`` is white, with a click.
 
     All times are presentation times as given to the muxer. ``gap`` = (start, end) leaves the
-    samples of that time out; ``flash`` or ``click`` None leaves the whole stream out.
+    samples of that time out; ``flash`` or ``click`` None leaves the whole stream out. ``options``
+    are the container's.
     """
-    with av.open(str(path), "w") as out:
+    with av.open(str(path), "w", options=options or {}) as out:
         video = audio = None
         if flash is not None:
             video = out.add_stream(video_codec, rate=fps)
-            video.width, video.height, video.pix_fmt = *size, "yuv420p"
+            video.width, video.height, video.pix_fmt = *size, pixels
             if frame_times is not None:
                 video.codec_context.time_base = MICRO
         if click is not None:

@@ -4,6 +4,8 @@ import hashlib
 import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import wave
 from fractions import Fraction
@@ -12,7 +14,7 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.clip import open_clip
+from pipeline.clip import open_clip, sniff_media
 from pipeline.errors import MediaError
 from pipeline.media import read_audio
 from tests.conftest import shared
@@ -192,7 +194,31 @@ def test_huge_pictures_are_refused(tmp_path):
         assert struct.unpack_from("<2i", data, place) == (64, 48)
         struct.pack_into("<2i", data, place, 15000, 10000)
     path.write_bytes(data)
-    _refused(path, "pictures of 15000 x 10000 pixels; expected at most 100 million")
+    _refused(path, r"found video \(rawvideo, without a size or of more than 36 million pixels\)")
+
+
+def test_pictures_whose_size_only_a_decoder_knows_are_refused_before_they_are_decoded(tmp_path):
+    path = make_clip(tmp_path / "huge.gif", video_codec="gif", pixels="rgb8", click=None, flash=0)
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<HH", data, 6, 16000, 16000)
+    path.write_bytes(data)
+    script = f"""
+import resource
+from pipeline.clip import open_clip
+from pipeline.errors import MediaError
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    open_clip({str(path)!r})
+except MediaError as error:
+    print("refused:", error)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True
+    )
+    said, grown = done.stdout.splitlines()
+    assert "million pixels" in said
+    assert int(grown) < 100_000  # KB; a picture of 16000 x 16000 takes 1 GB
 
 
 def test_a_recording_that_does_not_know_its_length(tmp_path):
@@ -226,6 +252,25 @@ def test_the_duration_of_a_bare_stream_is_measured_not_guessed(tmp_path):
     clip = open_clip(make_clip(tmp_path / "clip.aac", flash=None))  # silence first: few bits
     assert clip.duration == pytest.approx(3.0, abs=0.05)
     assert clip.audio[0].duration is None
+
+
+def test_a_header_that_lies_about_the_duration_is_not_believed(tmp_path):
+    path = make_clip(tmp_path / "clip.mkv")
+    data = bytearray(path.read_bytes())
+    struct.pack_into(">d", data, data.index(b"\x44\x89\x88") + 3, 1e10)  # ms
+    path.write_bytes(data)
+    with av.open(str(path)) as container:
+        assert container.duration > 1e6 * av.time_base  # months in a few thousand bytes
+    clip = open_clip(path)
+    assert clip.duration == pytest.approx(3.0, abs=0.05)
+    assert sniff_media(path) < 60  # what a batch expects, and allows, a clip to take
+    assert read_audio(clip).duration == pytest.approx(3.0, abs=0.05)
+
+
+def test_a_stamp_that_jumps_ahead_is_no_length(tmp_path):
+    times = [n / 10 for n in range(10)] + [1e6 + n / 10 for n in range(10)]
+    path = make_clip(tmp_path / "clip.mkv", frame_times=times, flash=0.0, click=None)
+    assert 1.0 < open_clip(path).duration < 3.0
 
 
 @pytest.mark.parametrize("channels", [1, 3, 6, 16])

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from extractors.types import Audio
-from pipeline import media
+from pipeline import clip as clip_module
 from pipeline.clip import open_clip
 from pipeline.errors import MediaError
 from pipeline.media import MediaNotes, decode_sound, read_audio, read_frames
@@ -158,6 +158,15 @@ def test_sound_kept_in_a_file_is_the_sound_kept_in_memory(tmp_path):
     np.testing.assert_array_equal(decoded.audio.samples, kept)
 
 
+def test_hours_of_silence_take_no_room_on_the_disk(tmp_path):
+    clip = _write_stretches(tmp_path / "a.mkv", 16000, [0.0, 7200.0], 0.5)
+    decoded = decode_sound(replace(clip, duration=7200.5), tmp_path / "sound.f32")
+    assert decoded.audio.duration == pytest.approx(7200.5, abs=0.001)
+    said = (tmp_path / "sound.f32").stat()
+    assert said.st_size == 4 * len(decoded.audio.samples)
+    assert said.st_blocks * 512 < 1e6
+
+
 def test_sound_whose_time_is_taken_is_cut(tmp_path):
     notes = MediaNotes()
     clip = _write_stretches(tmp_path / "a.mkv", 16000, [0.0, 0.4, 1.0], 0.5)
@@ -192,7 +201,7 @@ def test_a_stamp_far_behind_the_end_is_not_believed(tmp_path):
 
 def test_pictures_that_grow_too_large_are_not_decoded(tmp_path, monkeypatch):
     clip = open_clip(make_clip(tmp_path / "clip.mkv"))
-    monkeypatch.setattr(media, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(clip_module, "MAX_PIXELS", 1000)
     with pytest.raises(MediaError, match="nothing of its picture track could be decoded"):
         list(read_frames(clip))
 
@@ -345,6 +354,21 @@ def test_floats_that_are_no_numbers_become_silence(tmp_path):
     audio = read_audio(open_clip(tmp_path / "nan.wav"))
     assert (audio.samples == 0).sum() == 11
     assert (audio.samples == 0.25).sum() == 16000 - 11
+
+
+def test_sound_is_so_loud_only_that_it_can_be_squared(tmp_path):
+    block = np.full((1, 16000), 0.25, np.float32)
+    block[0, 5000:5010] = -1e38
+    with av.open(str(tmp_path / "loud.wav"), "w") as out:
+        track = out.add_stream("pcm_f32le", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(block, format="flt", layout="mono")
+        frame.sample_rate = 16000
+        out.mux(track.encode(frame))
+    notes = MediaNotes()
+    audio = read_audio(open_clip(tmp_path / "loud.wav"), notes=notes)
+    assert audio.samples.min() == -1000
+    assert (audio.samples == 0.25).sum() == 16000 - 10
+    assert -20 < notes.audio_level < 60
 
 
 def test_missing_tracks_are_said(tmp_path):
