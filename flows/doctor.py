@@ -1,12 +1,11 @@
-"""What this machine has and lacks for a recipe, each line with the command that mends it."""
+"""What this machine has and lacks for a recipe, each line with the one thing that mends it."""
 
 from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import sys
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,43 +15,76 @@ from extractors.weights import (
     WeightsDamaged,
     WeightsMissing,
     advise,
+    list_places,
     locate_weights,
     verify_weights,
 )
+from flows.machine import Line, examine_machine, line
+from flows.packages import examine_packages, examine_presence
 from pipeline.recipe import MANY, STEPS, Recipe
 
-NEEDED_MEMORY = 4e9
-NEEDED_DISK = 2e9
 
+def examine(recipe: Recipe, name: str) -> list[Line]:
+    """Check everything that a recipe needs, and the machine.
 
-def examine(recipe: Recipe) -> list[dict[str, Any]]:
-    """Check packages, weights and the machine.
+    Parameters
+    ----------
+    name : the recipe as a person named it, for the commands.
 
     Returns
     -------
-    Records with ``what``, ``state`` (ok, missing or wrong), ``found`` and ``mend`` (what to type).
+    Records with ``what``, ``state`` (ok, missing or wrong), ``found`` and ``mend`` (what to type or
+    do; empty if all is well); of models also ``model`` (size, licence, hash, places looked at).
     """
-    lines = [
-        _line(
-            "Python",
-            (3, 11) <= sys.version_info[:2] < (3, 13),
-            sys.version.split()[0],
-            "install Python 3.11 or 3.12",
-        ),
+    backends = list_backends(recipe)
+    packages = dict.fromkeys(package for entry, _ in backends for package in entry.packages)
+    models = examine_models(recipe, name)
+    return [
+        _examine_python(),
+        *examine_packages(list(packages)),
+        *examine_libraries(backends),
+        *models,
+        *examine_machine([backend for _, backend in backends], models),
     ]
-    used = _used_backends(recipe)
-    for package in dict.fromkeys(package for line, _ in used for package in line.packages):
-        lines.append(_examine_package(package))
-    for library, package in dict.fromkeys(pair for line, _ in used for pair in line.libraries):
-        lines.append(_examine_library(library, package))
-    models: list[dict[str, Any]] = []
-    for line, backend in used:
-        # Two backends of one kind share a model.
-        models += [found for found in _examine_models(line, backend) if found not in models]
-    return [*lines, *models, *_examine_machine()]
 
 
-def _used_backends(recipe: Recipe) -> list[tuple[Backend, Any]]:
+def require(recipe: Recipe, name: str) -> None:
+    """See in less than a second, before any work, that what a recipe needs is there.
+
+    Nothing is hashed and no package is imported; `examine` looks closely.
+
+    Raises
+    ------
+    WeightsMissing : something is not; the message has the doctor's lines.
+    """
+    backends = list_backends(recipe)
+    packages = dict.fromkeys(package for entry, _ in backends for package in entry.packages)
+    lines = [
+        *examine_presence(list(packages)),
+        *examine_libraries(backends),
+        *examine_models(recipe, name, whole=False),
+    ]
+    if lacking := [told for told in lines if told["state"] != "ok"]:
+        raise WeightsMissing(
+            "\n".join([
+                f"this machine is not ready for the recipe {name}",
+                *(f"  {told['state']}: {told['what']}: {told['found']}" for told in lacking),
+                *(f"what mends it: {mend}" for mend in list_mends(lacking)),
+                f"everything that it needs: rmfn doctor --recipe {name}",
+            ])
+        )  # fmt: skip
+
+
+def list_mends(lines: list[Line]) -> dict[str, list[str]]:
+    """What to type or do, each once, and what it mends."""
+    mends: dict[str, list[str]] = {}
+    for told in lines:
+        if told["state"] != "ok":
+            mends.setdefault(told["mend"], []).append(told["what"])
+    return mends
+
+
+def list_backends(recipe: Recipe) -> list[tuple[Backend, Any]]:
     """The tables' lines of all that a recipe names, each with the backend as it is set."""
     used = []
     for step in (*STEPS, *MANY):
@@ -66,61 +98,89 @@ def _used_backends(recipe: Recipe) -> list[tuple[Backend, Any]]:
     return used
 
 
-def _examine_package(package: str) -> dict[str, Any]:
+def list_models(recipe: Recipe) -> Iterator[Weights | tuple[Any, ImportError]]:
+    """The models of all backends, each once; or, where a backend cannot name its own, the backend
+    and what it says."""
+    seen = set()
+    for entry, backend in list_backends(recipe):
+        try:
+            models = entry.list_weights(backend)
+        except ImportError as error:  # WeightsMissing, or the package that would know
+            yield backend, error
+            continue
+        for weights in models:
+            if weights not in seen:
+                seen.add(weights)
+                yield weights
+
+
+def _examine_python() -> Line:
+    good = (3, 11) <= sys.version_info[:2] < (3, 13)
+    return line("Python", good, sys.version.split()[0], "install Python 3.11 or 3.12")
+
+
+def examine_libraries(backends: list[tuple[Backend, Any]]) -> list[Line]:
+    """Libraries of the system that wheels load by name; only Linux leaves them to the user."""
+    lines = []
+    pairs = [pair for entry, _ in backends for pair in entry.libraries]
+    for library, package in dict.fromkeys(pairs):
+        if sys.platform != "linux":
+            lines.append(line(library, True, "part of the system"))
+            continue
+        try:
+            ctypes.CDLL(library)
+            lines.append(line(library, True, "can be loaded"))
+        except OSError as error:
+            lines.append(line(library, None, str(error), f"apt-get install {package}"))
+    return lines
+
+
+def examine_models(recipe: Recipe, name: str, whole: bool = True) -> list[Line]:
+    """A line for every model: is it there and, if the ``whole`` of it is looked at, is it what it
+    should be?"""
+    lines = []
+    for weights in list_models(recipe):
+        if isinstance(weights, tuple):
+            backend, error = weights
+            what = f"model of {type(backend).__name__}"
+            lines.append(line(what, None, str(error), f"change it in the recipe {name}"))
+        else:
+            lines.append(_examine_model(weights, name, whole))
+    return lines
+
+
+def _examine_model(weights: Weights, name: str, whole: bool) -> Line:
+    about, mend, digest = describe_model(weights), advise(weights, name), ""
     try:
-        return _line(package, True, version(package), "")
-    except PackageNotFoundError:
-        return _line(package, None, "not installed", f"pip install {package}")
-
-
-def _examine_library(library: str, package: str) -> dict[str, Any]:
-    """A library of the system that a wheel loads by name; only Linux leaves it to the user."""
-    if sys.platform != "linux":
-        return _line(library, True, "part of the system", "")
-    try:
-        ctypes.CDLL(library)
-    except OSError as error:
-        return _line(library, None, str(error), f"apt-get install {package}")
-    return _line(library, True, "can be loaded", "")
-
-
-def _examine_models(line: Backend, backend: Any) -> list[dict[str, Any]]:
-    """The table's models, and those that the settings name in their place."""
-    try:
-        models = line.list_weights(backend)
-    except ImportError as error:  # WeightsMissing, or the package that would know
-        what = f"model of {type(backend).__name__}"
-        return [_line(what, None, "not on this machine", str(error))]
-    return [_examine_weights(weights) for weights in models]
-
-
-def _examine_weights(weights: Weights) -> dict[str, Any]:
-    what = f"{weights.name}: {weights.what}"
-    try:
-        digest = verify_weights(weights)
+        place = locate_weights(weights)
+        digest = verify_weights(weights) if whole else ""
+        told = line(weights.name, True, f"{about}, sha256 {digest[:12]}; {place}")
     except WeightsDamaged as error:
-        return _line(what, False, str(error), advise(weights))
-    except WeightsMissing as error:
-        return _line(what, None, str(error), advise(weights))
-    return _line(what, True, f"{locate_weights(weights)}, sha256 {digest[:12]}", "")
+        if (own := os.environ.get("RMFN_WEIGHTS")) and Path(own) in locate_weights(weights).parents:
+            mend = f"remove {locate_weights(weights)}, which is found before all others"
+        told = line(weights.name, False, str(error).partition("; ")[0], mend)
+    except WeightsMissing:
+        looked = ", ".join(list_places(weights))
+        told = line(weights.name, None, f"{about}; looked at: {looked}", mend)
+    told["model"] = {
+        "what": weights.what,
+        "size": weights.size,
+        "licence": weights.licence,
+        "repo": weights.repo,
+        "sha256": digest or weights.sha256,
+        "places": list_places(weights),
+    }
+    return told
 
 
-def _examine_machine() -> list[dict[str, Any]]:
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    disk = shutil.disk_usage(Path.cwd()).free
-    return [
-        _line("memory", memory >= NEEDED_MEMORY, f"{memory / 1e9:.0f} GB", "4 GB are needed"),
-        _line("free disk", disk >= NEEDED_DISK, f"{disk / 1e9:.0f} GB", "free 2 GB"),
-        _line("processor cores", True, str(os.cpu_count()), ""),
-        _line(
-            "write access here",
-            os.access(Path.cwd(), os.W_OK),
-            str(Path.cwd()),
-            "change to a folder that you may write to",
-        ),
-    ]
+def describe_model(weights: Weights) -> str:
+    """What it is, its size and licence, as far as they are known."""
+    parts = [weights.what, weights.licence or "licence: its page tells"]
+    if weights.size:
+        parts.insert(1, describe_size(weights.size))
+    return ", ".join(parts)
 
 
-def _line(what: str, good: bool | None, found: str, mend: str) -> dict[str, Any]:
-    state = {True: "ok", False: "wrong", None: "missing"}[good]
-    return {"what": what, "state": state, "found": found, "mend": "" if good else mend}
+def describe_size(size: float) -> str:
+    """Bytes in words: "4 MB", "3.1 GB"."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(round(size / 1e6), 1)} MB"

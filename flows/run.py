@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from extractors.types import Transcript
+from flows.doctor import require
 from pipeline.clip import open_clip
 from pipeline.errors import RecipeMismatch
 from pipeline.process import (
@@ -34,8 +35,16 @@ DEFAULT_MODEL = "mosi-language"
 
 @lru_cache(maxsize=4)
 def open_recipe(name_or_path: str) -> Recipe:
-    """`load_recipe`, once a process: the models that its backends load stay loaded."""
-    return load_recipe(name_or_path)
+    """`load_recipe`, once a process: the models that its backends load stay loaded.
+
+    Raises
+    ------
+    WeightsMissing : this machine lacks something that the recipe needs; the message has the
+        doctor's lines.
+    """
+    made = load_recipe(name_or_path)
+    require(made, name_or_path)
+    return made
 
 
 def open_transcript(path: str | None) -> Transcript | None:
