@@ -74,6 +74,23 @@ class Sphinx:
     pad: float = 0.5
     window: float = 40.0
 
+    def require_language(self, language: str) -> None:
+        """See that the language can be aligned.
+
+        Raises
+        ------
+        ValueError : it is not English.
+        """
+        if language not in ("en", "auto"):
+            raise ValueError(
+                f"pocketsphinx aligns English only, but the speech is {language!r}; "
+                f'[align] backend = "wav2vec2" knows other languages'
+            )
+
+    def prepare(self, language: str) -> None:
+        """As `require_language`, for the language that was heard."""
+        self.require_language(language)
+
     def __call__(self, audio: Audio, transcript: Transcript) -> tuple[Word, ...]:
         """One word for each whitespace-separated token, in order, not overlapping.
 

@@ -105,14 +105,27 @@ class Wav2Vec2:
         return tuple(filter(_is_here, known)) or (describe_model(None, "en"),)
 
     def require_language(self, language: str) -> None:
-        """See that speech of this language can be aligned, before it is written down.
+        """See that there is a model for the language, here or elsewhere.
 
         Raises
         ------
-        ValueError : no model is known for it.
+        ValueError : no model is known for it, or these settings are for another one.
+        """
+        if self.language not in ("auto", language):
+            raise ValueError(f"language is {self.language!r}, but the speech is {language!r}")
+        if language != "auto":
+            describe_model(self.model, language)
+
+    def prepare(self, language: str) -> None:
+        """Load the model for the language that was heard.
+
+        Raises
+        ------
+        ValueError : as `require_language`.
         WeightsMissing : it is not on this machine.
         """
-        locate_weights(describe_model(self.model, language))
+        self.require_language(language)
+        self._listen(language)
 
     def __call__(self, audio: Audio, transcript: Transcript) -> tuple[Word, ...]:
         """One word for each whitespace-separated token, in order, not overlapping.

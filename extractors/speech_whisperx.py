@@ -14,7 +14,6 @@ import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +26,7 @@ from numpy.typing import NDArray
 from extractors.loudness import find_quiet
 from extractors.mapped import forget_pages
 from extractors.resampling import resampled_length, resampled_slice
+from extractors.threads import few_threads
 from extractors.types import Audio, Segment, Transcript
 from extractors.weights import (
     WEIGHTS,
@@ -43,6 +43,12 @@ CARRIED = {"tiny.en": "whisper-tiny.en"}  # model -> its name in the table of we
 VAD_ONSET = 0.500
 VAD_OFFSET = 0.363
 PART = 300.0  # s taken at once
+AUTO = "auto"
+DETECTION = 3  # half minutes of speech that are listened to, until one is sure
+# Written without spaces; a token is a character then, as in WhisperX.
+UNSPACED = ("ja", "zh")
+_SIGN = "[\u3005-\u3007\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"
+_WORD = re.compile(rf"(?<=\S)(?={_SIGN})|(?<={_SIGN})(?=\w)")
 VAD_BATCH = 8  # windows judged at once: more are no faster, and take memory
 
 
@@ -55,7 +61,8 @@ class WhisperX:
     model : "tiny.en" comes with the installation; else a folder with a CTranslate2 Whisper model,
         or the name of a faster-whisper model ("large-v3") that is already in the cache of the
         Hugging Face hub. Nothing is downloaded.
-    language : of the speech; fixed, because guessing it from a noisy beginning goes wrong.
+    language : of the speech. "auto": heard by a model that knows several, from the first minute and
+        a half of speech (`detect_language`).
     beam : hypotheses kept by the search, which is deterministic (temperature 0).
     chunk : s, the longest stretch given to Whisper at once; at most 30.
     vad_step : s between the windows of 5 s in which voice activity is judged. WhisperX takes 0.5,
@@ -90,31 +97,70 @@ class WhisperX:
         if self.model.endswith(".en") and self.language != "en":
             raise ValueError(f"{self.model} knows only English, but language is {self.language!r}")
 
-    def __call__(self, audio: Audio) -> Transcript:
-        """Transcribe; no speech gives a transcript without segments.
+    def detect_language(self, audio: Audio) -> str | None:
+        """The language of the speech: as set, or as heard; None if there is none to be heard.
 
         Raises
         ------
+        ValueError : the model knows only English.
         WeightsMissing : a model is not on this machine.
         """
+        if self.language != AUTO:
+            return self.language
+        for first, last in _cut_parts(audio):
+            samples = resampled_slice(audio, RATE, first, last)
+            forget_pages(audio.samples)
+            if samples.any() and len(speech := self._find_speech(samples)):
+                with self._lock:
+                    return self._model.detect_language(
+                        audio=speech, language_detection_segments=DETECTION
+                    )[0]
+        return None
+
+    def __call__(self, audio: Audio, language: str | None = None) -> Transcript:
+        """Transcribe; no speech gives a transcript without segments.
+
+        Parameters
+        ----------
+        language : what `detect_language` said, so that it need not be heard twice.
+
+        Raises
+        ------
+        ValueError, WeightsMissing : as `detect_language`.
+        """
+        language = language or self.detect_language(audio)
+        if language is None:
+            return Transcript(())
         segments: list[Segment] = []
         for first, last in _cut_parts(audio):
             samples = resampled_slice(audio, RATE, first, last)
             forget_pages(audio.samples)
             if samples.any():
-                segments += self._write_down(samples, first / RATE, audio.duration)
-        return Transcript(tuple(segments), self.language)
+                segments += self._write_down(samples, language, first / RATE, audio.duration)
+        return Transcript(tuple(segments), language)
+
+    def _find_speech(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The stretches of speech, one after another, as long as the language is listened for."""
+        activity = self._pipeline.vad_model
+        with self._lock, few_threads(self.threads):
+            found = activity({"waveform": activity.preprocess_audio(samples), "sample_rate": RATE})
+            chunks = activity.merge_chunks(found, self.chunk, onset=VAD_ONSET, offset=VAD_OFFSET)
+        parts = [samples[int(c["start"] * RATE) : int(c["end"] * RATE)] for c in chunks]
+        return np.concatenate([np.zeros(0, np.float32), *parts])[: round(DETECTION * 30 * RATE)]
 
     def _write_down(
-        self, samples: NDArray[np.float32], begin: float, duration: float
+        self, samples: NDArray[np.float32], language: str, begin: float, duration: float
     ) -> Iterator[Segment]:
         """The speech of a part of a recording of ``duration`` s that begins at ``begin`` s."""
-        with self._lock, self._few_threads():  # the pipeline keeps a tokenizer and a call count
+        # The pipeline keeps a tokenizer and a call count.
+        with self._lock, few_threads(self.threads):
             found = self._pipeline.transcribe(
-                samples, batch_size=self.batch_size, chunk_size=self.chunk
+                samples, batch_size=self.batch_size, chunk_size=self.chunk, language=language
             )["segments"]
         for stretch in found:
             text = " ".join(stretch["text"].split())
+            if language in UNSPACED:
+                text = _WORD.sub(" ", text)
             if re.search(r"\w", text) and self._believes(text, stretch["avg_logprob"]):
                 end = min(begin + float(stretch["end"]), duration)
                 yield Segment(text, min(begin + float(stretch["start"]), end), end)
@@ -138,19 +184,6 @@ class WhisperX:
             and get_compression_ratio(text) <= self.most_repetition
         )
 
-    @contextmanager
-    def _few_threads(self) -> Iterator[None]:
-        """Voice activity on as many threads as Whisper: torch takes all cores, and where others
-        use them too its threads spend their time waiting for each other (ten times the work)."""
-        import torch
-
-        before = torch.get_num_threads()
-        torch.set_num_threads(self.threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-
     @cached_property
     def _lock(self) -> Any:
         return Lock()
@@ -164,7 +197,7 @@ class WhisperX:
             weights,
             device=self.device,
             compute_type=self.compute_type,
-            language=self.language,
+            language=None if self.language == AUTO else self.language,
             threads=self.threads,
             local_files_only=True,
             asr_options={"beam_size": self.beam, "temperatures": [0.0]},
@@ -175,6 +208,13 @@ class WhisperX:
         activity.batch_size = VAD_BATCH
         pipeline.vad_model.merge_chunks = _pad_chunks(pipeline.vad_model.merge_chunks, self.vad_pad)
         return pipeline
+
+    @property
+    def _model(self) -> Any:
+        model = self._pipeline.model
+        if not model.model.is_multilingual:
+            raise ValueError(f"{self.model} knows only English: it cannot tell languages apart")
+        return model
 
 
 def _cut_parts(audio: Audio) -> Iterator[tuple[int, int]]:

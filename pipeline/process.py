@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from extractors.types import (
+    Audio,
     FeatureTrack,
     Transcript,
     Word,
@@ -31,6 +32,7 @@ from extractors.types import (
     cover_words,
     join_features,
 )
+from extractors.weights import WeightsMissing
 from pipeline.apart import measure_apart
 from pipeline.clip import Clip, open_clip
 from pipeline.errors import AlignmentFailed, NoSpeech
@@ -39,6 +41,7 @@ from pipeline.memory import release_memory
 from pipeline.pooling import pool
 from pipeline.quality import Quality, measure_quality
 from pipeline.recipe import Recipe
+from pipeline.records import spell
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store
 from pipeline.utterances import cut_utterances
@@ -89,6 +92,7 @@ class ClipRun:
     progress: Progress = ignore_progress
     seconds: dict[str, float] = field(default_factory=dict)
     stopped: Event = field(default_factory=Event)
+    language: str | None = None
     _sound: Sound | None = None
     _file: Any = None
     _decoding: Lock = field(default_factory=Lock)
@@ -132,7 +136,7 @@ class ClipRun:
         """How the numbers were made, for the metadata of the store's files."""
         return {
             "recipe": json.dumps(self.recipe.provenance),
-            "clip": self.clip.path.name,
+            "clip": spell(self.clip.path.name),
             "duration": repr(self.clip.duration),
         }
 
@@ -185,6 +189,7 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
     recipe, store, transcript = run.recipe, run.store, run.transcript
     key = run.key("transcribe", "align")
     if store is not None and (kept := store.get_words(run.clip.id, key)) is not None:
+        run.language = store.read_notes(run.clip.id, "words", key).get("language")
         return kept
     if not run.clip.has_audio:
         raise NoSpeech(
@@ -192,10 +197,13 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
             str(run.clip.path),
         )
     audio = run.decode_sound().audio
+    language = _detect_language(run, audio)
     if transcript is None:
         with run.stage("transcribe"):
-            transcript = recipe.transcribe(audio)
+            transcript = recipe.transcribe(audio, *language)
         release_memory()
+    elif language:
+        transcript = replace(transcript, language=language[0])
     if not transcript.tokens:
         raise NoSpeech(
             f"{run.clip.path}: no speech was found in {run.clip.duration:.1f} s of sound; "
@@ -211,8 +219,33 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
             str(run.clip.path),
         )
     if store is not None:
-        store.put_words(run.clip.id, key, words, run.origin)
+        heard = {"language": transcript.language} if language else {}
+        store.put_words(run.clip.id, key, words, {**run.origin, **heard})
     return words
+
+
+def _detect_language(run: ClipRun, audio: Audio) -> tuple[str, ...]:
+    """The language that is heard, where the recipe asks for it; else nothing.
+
+    One that cannot be aligned is refused here, before it is written down at length.
+
+    Raises
+    ------
+    NoSpeech, AlignmentFailed : there is none, or none that can be aligned.
+    """
+    recipe, path = run.recipe, run.clip.path
+    if getattr(recipe.transcribe, "language", "") != "auto":
+        return ()
+    with run.stage("detect language"):
+        try:
+            language = recipe.transcribe.detect_language(audio)
+            if language is None:
+                raise NoSpeech(f"{path}: no speech was found to hear its language from", str(path))
+            recipe.align.prepare(language)
+        except (ValueError, WeightsMissing) as e:
+            raise AlignmentFailed(f"{path}: {e}", str(path)) from e
+    run.language = language
+    return (language,)
 
 
 def track_modality(
@@ -285,6 +318,8 @@ def assemble(
         kept = run.store.get_sequence(run.clip.id, key)
     sequence = kept or _make_rows(run, words, utterances, tracks)
     quality = measure_quality(run.clip, sequence, tracks)
+    if run.language is not None:
+        quality = replace(quality, notes={**quality.notes, "language": run.language})
     if run.store is not None and kept is None:
         said = json.dumps(quality.to_json(), default=float)
         run.store.put_sequence(key, sequence, {**run.origin, "quality": said})

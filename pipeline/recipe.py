@@ -11,7 +11,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -122,6 +122,7 @@ def build_recipe(settings: dict[str, Any], source: str = "recipe") -> Recipe:
     built: dict[str, Any] = {}
     for step in STEPS:
         built[step] = _construct(step, settings[step], source) if step in settings else None
+    built["align"] = _match_language(built["transcribe"], built["align"], settings, source)
     for step in MANY:
         tables = settings.get(step, [])
         if not isinstance(tables, list):
@@ -154,6 +155,21 @@ def _construct(step: str, table: Any, source: str) -> Any:
         raise RecipeError(
             f"{source}: [{step}] {where} = {first['input']!r}: {first['msg']}"
         ) from error
+
+
+def _match_language(transcribe: Any, align: Any, settings: Mapping[str, Any], source: str) -> Any:
+    """The aligner takes the language that is written down, or is refused before any work."""
+    language = getattr(transcribe, "language", None)
+    if language is None or not hasattr(align, "require_language"):
+        return align
+    try:
+        if hasattr(align, "language") and "language" not in settings["align"]:
+            align = replace(align, language=language)
+        if language != "auto":
+            align.require_language(language)
+    except ValueError as error:
+        raise RecipeError(f"{source}: [align] {error}") from error
+    return align
 
 
 def _refuse_unknown(found: Any, known: Any, source: str, what: str) -> None:

@@ -411,6 +411,8 @@ def test_a_language_without_a_model_is_refused():
         Wav2Vec2(language="sw")
     with pytest.raises(ValueError, match=r"known for the language 'sw'.*\[align\] model ="):
         Wav2Vec2(language="auto").require_language("sw")
+    with pytest.raises(ValueError, match=r"language is 'de', but the speech is 'fr'"):
+        Wav2Vec2(language="de").require_language("fr")
     assert Wav2Vec2(language="sw", model="owner/name").weights[0].repo == "owner/name"
 
 
@@ -421,10 +423,10 @@ def test_a_model_that_is_not_here_is_named_with_its_place(tmp_path, monkeypatch)
     expected = r"wav2vec2-base-960h.*models--facebook--wav2vec2-base-960h.*rmfn weights fetch"
     for aligner in (Wav2Vec2(), Wav2Vec2(language="auto")):
         with pytest.raises(WeightsMissing, match=expected):
-            aligner.require_language("en")
+            aligner.prepare("en")
         assert [weights.repo for weights in aligner.weights] == [MODELS["en"]]
     with pytest.raises(WeightsMissing, match="no-such-folder"):
-        Wav2Vec2(model="./no-such-folder").require_language("en")
+        Wav2Vec2(model="./no-such-folder").prepare("en")
 
 
 @pytest.mark.slow
@@ -439,12 +441,13 @@ def test_a_model_in_the_cache_of_the_hub_is_found(folder, tmp_path, monkeypatch)
     (place / "snapshots").mkdir()
     (place / "snapshots" / ("0" * 40)).symlink_to(folder)
     aligner = Wav2Vec2(language="auto")
-    aligner.require_language("en")
+    aligner.prepare("en")
+    assert [weights.repo for weights in aligner.weights] == [MODELS["en"]]
     audio, spans = play(SONG)
     words = aligner(audio, Transcript((Segment(SONG),), "en"))
     assert np.abs(np.array(starts(words)) - [start for start, _ in spans]).max() < 0.06
     with pytest.raises(WeightsMissing, match="xlsr-53-german"):
-        aligner.require_language("de")
+        aligner.prepare("de")
 
 
 def test_what_does_not_change_the_times_does_not_change_the_recipe():
