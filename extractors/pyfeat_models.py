@@ -63,7 +63,7 @@ MODELS = {
     "v2": (
         FACES,
         _describe(
-            "pyfeat-multitask", "multi-task ConvNeXt-V2, all but finding faces, about 130 MB",
+            "pyfeat-multitask", "multi-task ConvNeXt-V2, all but finding faces, about 150 MB",
             LICENCE_V2, "py-feat/face_multitask_v2", "face_multitask_v28.safetensors",
         ),
     ),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +61,7 @@ class PyFeat:
     Whose rows are given is then decided as for every other tool (`follow_speaker`).
     """
 
-    detector: Literal["v1", "v2"] = "v1"
+    detector: str = "v1"
     fps: float | None = None
     max_faces: int = 4
     min_face: float = 0.03
@@ -184,7 +184,7 @@ class PyFeat:
 
     def _measure(self, faces: list[dict[str, Any]], pictures: Any) -> list[tuple[Any, Any]]:
         """Each face with its row of py-feat's table. One whose landmarks lie on a line, which no
-        face's do, has none: py-feat cannot tell its outline."""
+        face's do, has none: py-feat fails on it, and on all that are with it."""
         import torch
         from scipy.spatial import QhullError
 
@@ -195,7 +195,7 @@ class PyFeat:
         batch = {"Image": pictures, "Padding": padding, "Scale": whole}
         try:
             table = self._loaded.forward(faces, batch)
-        except QhullError:
+        except (QhullError, torch.linalg.LinAlgError):
             half = len(faces) // 2
             return [
                 row
@@ -238,7 +238,7 @@ def _take_batches(frames: Iterable[Frame], most: int) -> Iterator[list[Frame]]:
         room = min(most, max(BATCH_PIXELS // (height * width), 1))
         if batch and (frame.image.shape != batch[0].image.shape or len(batch) >= room):
             yield batch
-            batch = []
+            batch.clear()  # nor is it kept by who asked for it
         batch.append(frame)
     if batch:
         yield batch

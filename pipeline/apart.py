@@ -43,7 +43,10 @@ from pipeline.store import read_track, write_track
 # Errors that mean the same here as there; anything else is a defect of ours.
 KNOWN = {
     error.__name__: error
-    for error in (MediaError, NoFace, WeightsDamaged, WeightsMissing, MemoryError, OSError)
+    for error in (
+        *(MediaError, NoFace, WeightsDamaged, WeightsMissing),
+        *(ImportError, MemoryError, OSError),
+    )
 }
 
 _CLIP = TypeAdapter(Clip)

@@ -10,6 +10,7 @@ import difflib
 import hashlib
 import json
 import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -130,7 +131,17 @@ def build_recipe(settings: dict[str, Any], source: str = "recipe") -> Recipe:
                 f"{source}: write [[{step}]], not [{step}]: a modality may have several"
             )
         built[step] = tuple(_construct(step, table, source) for table in tables)
+        _refuse_twins(step, [name for backend in built[step] for name in backend.names], source)
     return Recipe(name=str(settings["name"]), settings=settings, **built)
+
+
+def _refuse_twins(step: str, names: list[str], source: str) -> None:
+    """Columns side by side are told apart by their names."""
+    if twins := [name for name, count in Counter(names).items() if count > 1]:
+        raise RecipeError(
+            f"{source}: two backends of [[{step}]] give columns of the same names, such as "
+            f"{twins[0]!r}: only one of them can be kept"
+        )
 
 
 def _construct(step: str, table: Any, source: str) -> Any:

@@ -1,6 +1,7 @@
 """Models for py-feat of the right names, shapes and formats, whose answers are known.
 
-They find a "face" of 128 pixels around whatever is bright blue and one of 64 around bright red.
+They find a "face" of 128 pixels around a bright blue dot and one of 64 around a bright red dot, to
+16 pixels (`draw` puts dots where that is exact).
 Landmarks, gaze and action units depend a little on what is to be seen; the rest is planted.
 """
 
@@ -23,6 +24,21 @@ CONFIG = {  # of the multi-task network as it is distributed
     "n_au": 20, "n_emotion": 7, "n_blendshape": 52, "mesh_normalized": True, "use_head_v3": True,
     "drop_mefl": True, "emotion_use_au_prob": True,
 }  # fmt: skip
+
+
+def draw(*heads: tuple[int, int, int], height: int = 192, width: int = 320) -> np.ndarray:
+    """A dim picture [height, width, 3] with heads (LARGE or SMALL, column, row): their middles are
+    at 16 * column + 8, 16 * row + 8. Heads of one size look alike, others do not."""
+    image = np.full((height, width, 3), 40, np.uint8)
+    for side, column, row in heads:
+        x, y = 16 * column + 8 - side // 2, 16 * row + 8 - side // 2
+        tile = np.random.default_rng(side).integers(50, 130, (16, 16, 1), np.uint8)
+        skin = tile.repeat(side // 16, 0).repeat(side // 16, 1)
+        image[max(y, 0) : y + side, max(x, 0) : x + side] = skin[max(-y, 0) :, max(-x, 0) :]
+        dot = image[16 * row - 5 : 16 * row + 5, 16 * column - 5 : 16 * column + 5]
+        dot[:] = 10
+        dot[..., 2 if side == LARGE else 0] = 250
+    return image
 
 
 def face_shape() -> np.ndarray:
