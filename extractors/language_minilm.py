@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.spelling import plain_word
+from extractors.threads import few_threads
 from extractors.weights import WEIGHTS, Weights, WeightsDamaged, locate_weights
 
 SIZE = 384
@@ -101,14 +102,8 @@ class MiniLM:
         """
         import torch
 
-        before = torch.get_num_threads()
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
-        try:
-            with torch.inference_mode():
-                return [self._encode(tokens) for tokens in utterances]
-        finally:
-            torch.set_num_threads(before)
+        with few_threads(self.threads), torch.inference_mode():
+            return [self._encode(tokens) for tokens in utterances]
 
     def _encode(self, tokens: Sequence[str]) -> NDArray[np.float32]:
         rows = np.full((len(tokens), SIZE), np.nan, np.float32)

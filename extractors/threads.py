@@ -1,19 +1,30 @@
-"""How many processor threads torch may take: as many as help."""
+"""How many processor threads the libraries may take: as many as help."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 
+def leave_cores_to_stages() -> None:
+    """Ask the libraries that this process and its children will import for one thread each, unless
+    the user asks for more: stages and clips run side by side and share the cores."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
 @contextmanager
-def few_threads(threads: int) -> Iterator[None]:
-    """Let torch work on so many threads. Left alone it takes all cores, and where others use them
-    too, its threads spend their time waiting for each other (ten times the work)."""
+def few_threads(threads: int | None) -> Iterator[None]:
+    """Let torch work on so many threads (None: as many as it does now).
+
+    Left alone it takes all cores, and where others use them too, its threads spend their time
+    waiting for each other (ten times the work).
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(threads or before)
     try:
         yield
     finally:

@@ -12,6 +12,16 @@ def explain(parser: argparse.ArgumentParser, text: str) -> None:
     parser.epilog, parser.formatter_class = text, argparse.RawDescriptionHelpFormatter
 
 
+def add_recipe(parser: argparse.ArgumentParser) -> None:
+    """How features are made."""
+    parser.add_argument(
+        "--recipe",
+        default="embedded",
+        metavar="NAME|FILE.toml",
+        help="how features are made (default: embedded)",
+    )
+
+
 def add_data(parser: argparse.ArgumentParser, required: bool = False) -> None:
     """The three ways to say on what data; ``flows.collect.open_data`` opens it."""
     data = parser.add_argument_group("the data (one of them)")

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from extractors.threads import leave_cores_to_stages
 from extractors.types import Transcript
 from flows import run
 from pipeline.clip import identify_file
@@ -143,9 +144,7 @@ def run_batch(
         raise ValueError(f"there must be at least one worker, got {workers}")
     if limit is not None and limit <= 0:
         raise ValueError(f"the time limit must be above 0 s, got {limit:g}")
-    # One thread a stage: its clips and their stages share the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    leave_cores_to_stages()
     started, places = time.perf_counter(), check_places(places)
     made = run.open_recipe(asked.recipe)
     if asked.model is not None:

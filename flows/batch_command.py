@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import explain
+from flows.arguments import add_recipe, explain
 
 if TYPE_CHECKING:
     from flows.batch import Told
@@ -57,12 +57,7 @@ def _add_common(made: argparse.ArgumentParser) -> None:
     made.add_argument(
         "--store", required=True, metavar="DIR", help="a rerun does only what is missing there"
     )
-    made.add_argument(
-        "--recipe",
-        default="embedded",
-        metavar="NAME|FILE.toml",
-        help="how features are made (default: embedded)",
-    )
+    add_recipe(made)
     made.add_argument(
         "--workers", type=int, metavar="N", help="clips side by side (default: one a core)"
     )

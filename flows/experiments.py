@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_adapted, add_data, add_target, explain, wrote_json
+from flows.arguments import add_adapted, add_data, add_recipe, add_target, explain, wrote_json
 from rmfn.systems import GROUPS, TITLES
 
 if TYPE_CHECKING:
@@ -132,12 +132,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     retrain.add_argument(
         "--into", required=True, metavar="MODELS", help="the folder of this model's versions"
     )
-    retrain.add_argument(
-        "--recipe",
-        default="embedded",
-        metavar="NAME|FILE.toml",
-        help="how features are made (default: embedded)",
-    )
+    add_recipe(retrain)
     retrain.add_argument(
         "--accept",
         choices=("better", "not-worse"),

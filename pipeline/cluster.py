@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from extractors.threads import leave_cores_to_stages
 from pipeline.isolation import Done, Work, do_isolated
 
 CONNECT_SECONDS = 30
@@ -86,8 +87,7 @@ def _do_there(
     work: Work, folder: str, with_news: bool, task: Any, limit: float | None
 ) -> tuple[Done, list[tuple[Any, ...]]]:
     """On a machine of the cluster."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    leave_cores_to_stages()
     news: dict[Any, tuple[Any, ...]] = {}
 
     def hear(task: Any, *told: Any) -> None:

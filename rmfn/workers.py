@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import torch
-
+from extractors.threads import few_threads
 from pipeline.isolation import Done, Work, run_isolated, try_task
 
 
@@ -36,9 +35,5 @@ def run_tasks(
 
 
 def _with_one_thread(work: Work, given: tuple[Any, ...], task: Any) -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with few_threads(1):
         return work(*given, task)
-    finally:
-        torch.set_num_threads(threads)
