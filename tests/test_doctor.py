@@ -344,7 +344,7 @@ def test_a_machine_that_is_not_ready_is_told_before_anything_is_loaded(command, 
     )  # fmt: skip
     assert ran.stdout.split() == ["2"], ran.stdout + ran.stderr
     error = "error: this machine is not ready for the recipe paper\n"
-    lines = ran.stderr.partition(error)[2].strip().splitlines()
+    lines = ran.stderr.partition(error)[2].splitlines()
     for model in ("whisper-large-v3: Whisper large-v3", "glove.840B.300d: GloVe 840B"):
         assert [line for line in lines if line.startswith(f"  missing: {model}")]
     assert lines[-2:] == [
