@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.records import write_json
+from pipeline.records import spell, write_json
 from pipeline.store import Store
 from pipeline.whole import write_whole
 
@@ -57,7 +57,7 @@ def tabulate_predictions(clips: list[dict[str, Any]]) -> Any:
     for clip in clips:
         if clip["status"] == "failed":
             continue
-        named = {"path": clip["path"], "id": clip["id"]}
+        named = {"path": spell(clip["path"]), "id": clip["id"]}
         whole = {"utterance": None, "start": 0.0, "end": clip["duration"], "text": None}
         rows.append({**named, **whole, **_spread(clip["overall"])})
         for number, said in enumerate(clip["utterances"]):

@@ -7,6 +7,7 @@ could not be processed; 2 what was given cannot be used (arguments, files, recip
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -42,6 +43,8 @@ def main(arguments: list[str] | None = None) -> int:
         code = _watch(options.clip)
         if code is not None:
             return code
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no text
     share_one_heap()
     # A clip's stages share the cores; threads inside a stage would mostly wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -287,7 +290,8 @@ def _only_our_words() -> Iterator[None]:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     os.close(nowhere)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, closefd=False)
+    # Names of files may hold bytes that are no text.
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace", closefd=False)
     try:
         yield
     finally:

@@ -295,7 +295,9 @@ def _describe(stream: av.stream.Stream) -> str:
     context = stream.codec_context
     if context is None:
         return f"{stream.type} (unknown codec)"
-    if stream.type == "video" and not context.width:  # FFmpeg forgets what it refuses
+    if stream.type == "video" and not getattr(
+        context, "width", 0
+    ):  # FFmpeg forgets what it refuses
         millions = MAX_PIXELS // 1_000_000
         return f"video ({context.name}, without a size or of more than {millions} million pixels)"
     return f"{stream.type} ({context.name})"

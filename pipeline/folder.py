@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.clip import identify_file, sniff_media
 from pipeline.isolation import Done, run_isolated
+from pipeline.records import spell
 from pipeline.whole import write_whole
 
 if TYPE_CHECKING:
@@ -100,8 +101,8 @@ class FileIndex:
         ours = {path: known for path, known in self._files.items() if known.changed < settled}
         merged = {**self._read(), **ours}
         rows = {path: list(vars(merged[path]).values()) for path in sorted(merged)}
-        text = json.dumps({"files": rows}, ensure_ascii=False)
-        write_whole(self.place, lambda file: file.write(text.encode("utf-8", "surrogateescape")))
+        text = spell(json.dumps({"files": rows}, ensure_ascii=False))
+        write_whole(self.place, lambda file: file.write(text.encode()))
         self._new = False
 
     def look(self, paths: Iterable[Path]) -> None:

@@ -56,7 +56,15 @@ def parse_json(text: str | bytes) -> Any:
 
 def to_json(record: Any) -> str:
     """Indented JSON. It has no NaN: what is undefined (a constant's correlation) becomes null."""
-    return json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False)
+    return spell(json.dumps(_finite(record), indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def spell(text: str) -> str:
+    r"""Text with the name of a file in it as it can be written anywhere.
+
+    Bytes of a name that are no UTF-8 become ``\udcff`` and the like, which JSON understands.
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_json(path: str | os.PathLike[str] | Place, record: Any) -> None:

@@ -17,6 +17,7 @@ import html
 import json
 import logging
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,11 @@ def find_transcript(video: str | Path) -> Path | None:
     for name in (video.name, video.stem):
         for suffix in PREFERRED:
             path = video.with_name(name + suffix)
-            if path != video and path.is_file() and (suffix != ".json" or _is_transcript(path)):
+            if (
+                path != video
+                and os.path.isfile(path)
+                and (suffix != ".json" or _is_transcript(path))
+            ):
                 return path
     return None
 

@@ -22,6 +22,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.records import spell
 from pipeline.whole import write_whole
 
 POLICY = (
@@ -74,7 +75,7 @@ def write_page(path: str | Path, page: str) -> None:
     """Write it, whole or not at all."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(target, lambda file: file.write(page.encode()))
+    write_whole(target, lambda file: file.write(spell(page).encode()))
 
 
 def embed(value: Any) -> Markup:
