@@ -37,6 +37,17 @@ exit status: 0 every model of the recipe is here; 1 one could not be had; 2 ther
 """
 
 
+RECIPE_TEXT = """\
+examples:
+  rmfn recipe show embedded             every setting, what it means, and what a change costs
+  rmfn recipe diff embedded paper       what differs, and which stages are made anew
+  rmfn recipe diff embedded mine.toml --json -
+
+Stages are what a store keeps: words (recognised and aligned), the visual and the acoustic track,
+and the rows made of them, language and timing included.
+"""
+
+
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands to the parser."""
     doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
@@ -54,6 +65,14 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     weights.add_argument("action", choices=["list", "fetch"])
     weights.add_argument("recipe", metavar="RECIPE", help="a recipe's name or file")
     weights.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
+
+    recipe = command("recipe", _recipe, "show a recipe, or how two differ")
+    explain(recipe, RECIPE_TEXT)
+    recipe.add_argument("action", choices=["show", "diff"])
+    recipe.add_argument(
+        "recipes", nargs="+", metavar="RECIPE", help="a recipe's name or file; two to compare"
+    )
+    recipe.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
 
 def _doctor(options: argparse.Namespace) -> int:
@@ -82,6 +101,93 @@ def _weights(options: argparse.Namespace) -> int:
         show_lines(f"models of the recipe {options.recipe}", lines)
     wrote_json(options.json, lines)
     return int(any(line["state"] != "ok" for line in lines))
+
+
+def _recipe(options: argparse.Namespace) -> int:
+    from dataclasses import asdict
+
+    from flows.arguments import wrote_json
+    from pipeline.recipe import load_recipe
+    from pipeline.settings import compare_recipes, list_settings, list_stages
+
+    expected = {"show": 1, "diff": 2}[options.action]
+    if len(options.recipes) != expected:
+        names = "one recipe" if expected == 1 else "two recipes"
+        raise ValueError(
+            f"rmfn recipe {options.action} takes {names}, got {len(options.recipes)}: "
+            f"{' '.join(options.recipes)}"
+        )
+    made = [load_recipe(name) for name in options.recipes]
+    if options.action == "show":
+        settings = list_settings(made[0])
+        record: Any = [asdict(setting) for setting in settings]
+        if options.json != "-":
+            _show_settings(settings)
+    else:
+        differences = compare_recipes(*made)
+        anew = list_stages(differences)
+        record = {"differences": [asdict(found) for found in differences], "made_anew": anew}
+        if options.json != "-":
+            _show_differences(options.recipes, differences, anew)
+    wrote_json(options.json, record)
+    return 0
+
+
+def _show_settings(settings: list[Any]) -> None:
+    """A table a backend."""
+    from itertools import groupby
+
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from flows.display import results
+
+    for (place, backend), part in groupby(settings, lambda one: (one.place, one.backend)):
+        lines = list(part)
+        if not place:
+            results.print(Text(f"recipe {lines[0].value}", style="bold"))
+            continue
+        stages = ", ".join(next((one.stages for one in lines if one.stages), ())) or "nothing"
+        title = Text(f"{place}: {backend}", style="bold")
+        title.append(f" (a change makes anew: {stages})", style="dim")
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, show_header=False)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(ratio=1)
+        for one in lines:
+            free = "" if one.stages else " (changes no number)"
+            table.add_row(one.name, Text(_write(one.value)), one.origin, Text(one.meaning + free))
+        results.print(title)
+        results.print(table)
+
+
+def _show_differences(names: list[str], differences: list[Any], anew: tuple[str, ...]) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    from flows.display import results
+
+    if not differences:
+        results.print("no difference: every stage that is stored is found again")
+        return
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for heading in ("", "", *names, "made anew"):
+        table.add_column(Text(heading), overflow="fold")
+    for found in differences:
+        cells = [found.place, found.name, _write(found.before), _write(found.after)]
+        table.add_row(*map(Text, cells), ", ".join(found.stages) or "nothing")
+    results.print(table)
+    results.print(f"made anew: {', '.join(anew) or 'nothing, all numbers stay the same'}")
+
+
+def _write(value: Any) -> str:
+    """As TOML has it, where TOML has it."""
+    if value is None:
+        return "-"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def show_lines(title: str, lines: list[dict[str, Any]]) -> None:

@@ -97,10 +97,13 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     if path.suffix != ".toml":
         path = RECIPES / f"{name_or_path}.toml"
     if not path.is_file():
-        shipped = ", ".join(sorted(recipe.stem for recipe in RECIPES.glob("*.toml")))
+        shipped = sorted(recipe.stem for recipe in RECIPES.glob("*.toml"))
+        beside = [str(found) for found in Path(name_or_path).parent.glob("*.toml")]
+        close = difflib.get_close_matches(str(name_or_path), [*shipped, *beside], n=1)
         raise RecipeError(
-            f"no recipe {str(name_or_path)!r}: expected the path of a .toml file "
-            f"or one of {shipped}"
+            f"no recipe {str(name_or_path)!r}: "
+            + (f"did you mean {close[0]!r}? " if close else "")
+            + f"Expected is the path of a .toml file or one of {', '.join(shipped)}"
         )
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -67,8 +67,11 @@ def test_the_file_is_named(tmp_path):
     path.write_text("name = ")
     with pytest.raises(RecipeError, match=r"broken\.toml: not a TOML file"):
         load_recipe(path)
-    with pytest.raises(RecipeError, match=r"no recipe 'embeded': .* embedded"):
-        load_recipe("embeded")
+    for typed, meant in (("embeded", "embedded"), (str(tmp_path / "brokn.toml"), str(path))):
+        with pytest.raises(RecipeError, match=f"no recipe {typed!r}: did you mean {meant!r}"):
+            load_recipe(typed)
+    with pytest.raises(RecipeError, match=r"no recipe 'x': Expected is .* one of embedded, paper"):
+        load_recipe("x")
 
 
 def test_a_key_changes_with_its_own_steps_only(settings):
@@ -96,7 +99,7 @@ def test_the_papers_recipe_says_what_is_missing_before_any_work(paper, tmp_path)
     (tmp_path / "whisper").mkdir()
     (tmp_path / "whisper/model.bin").write_text("a model")
     paper["transcribe"]["model"] = str(tmp_path / "whisper")
-    expected = r"glove\.840B\.300d .*rmfn vectors import TABLE\.txt"
+    expected = r"glove\.840B\.300d .* is missing; looked at: .*rmfn weights fetch"
     with pytest.raises(WeightsMissing, match=expected):
         build_recipe(paper).provenance  # noqa: B018
     assert build_recipe(paper).acoustic == (BACKENDS["acoustic"]["covarep"].load()(),)
