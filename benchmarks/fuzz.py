@@ -234,6 +234,7 @@ def run_cases(
     timeout: float = TIMEOUT,
     memory: float = MEMORY,
     on_failure: Callable[[Case, str, str], None] = lambda case, outcome, detail: None,
+    work: Callable[[Case], dict[str, Any]] = try_case,
 ) -> dict[str, Tally]:
     """Make and try cases in processes that may die. Returns what came of each kind.
 
@@ -256,7 +257,7 @@ def run_cases(
     with share_scratch() as scratch:
         make_goods(scratch)
         cases = (Case(seed, number, str(scratch), memory) for number in numbers)
-        run_isolated(try_case, cases, workers, take, limit=lambda case: timeout)
+        run_isolated(work, cases, workers, take, limit=lambda case: timeout)
     return tallies
 
 
