@@ -186,7 +186,7 @@ def _show_differences(names: list[str], differences: list[Any], anew: tuple[str,
 def _write(value: Any) -> str:
     """As TOML has it, where TOML has it."""
     if value is None:
-        return "-"
+        return "none"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -29,7 +29,8 @@ class Setting:
     name, value : the setting.
     origin : "given", "default", or "of [transcribe]" for what another table decides.
     meaning : for people.
-    stages : those whose results depend on it; a change makes them anew. Empty: it changes no number.
+    stages : those whose results depend on it, which a change makes anew; none if it changes no
+        number.
     """
 
     place: str
@@ -107,7 +108,7 @@ def explain_settings(backend: type[Any]) -> dict[str, str]:
     section = re.search(r"^Attributes\n-+\n(.*?)(?=^\w[^\n]*\n-{3,}$|\Z)", text, re.M | re.S)
     meanings: dict[str, str] = {}
     for entry in re.split(r"\n(?=\S)", section[1].strip() if section else ""):
-        names, _, meaning = " ".join(entry.split()).partition(" : ")
+        names, _, meaning = " ".join(entry.replace("`", "").split()).partition(" : ")
         meanings.update(dict.fromkeys(names.split(", "), meaning))
     return meanings
 
