@@ -23,7 +23,7 @@ from typing import Any
 from extractors.weights import Weights, WeightsDamaged, WeightsMissing, locate_weights
 
 CACHE = "feat/resources"  # where py-feat itself keeps what it fetches
-LICENCE_V2 = "non-commercial research (py-feat's PYFEAT-V2.md)"
+LICENCE_V2 = "non-commercial research"
 
 
 def _describe(name: str, what: str, licence: str, repo: str, *files: str) -> Weights:
@@ -35,18 +35,18 @@ FACES = _describe(
     "py-feat/retinaface_r34", "model.safetensors",
 )  # fmt: skip
 GAZE = _describe(
-    "pyfeat-gaze", "L2CS-Net, gaze, 96 MB", "MIT; trained on Gaze360: not for commercial use",
+    "pyfeat-gaze", "L2CS-Net, gaze, 96 MB", "MIT (its data, Gaze360: no commercial use)",
     "py-feat/l2cs", "l2cs_gaze360_resnet50.safetensors",
 )  # fmt: skip
 UNITS = _describe(
-    "pyfeat-units", "gradient-boosted trees, action units", "MIT; training data: research",
+    "pyfeat-units", "gradient-boosted trees, action units", "MIT (its data: research)",
     "py-feat/xgb_au", "xgb_au_classifier_v2.skops",
 )  # fmt: skip
 MODELS = {
     "v1": (
         FACES,
         _describe(
-            "pyfeat-landmarks", "MobileFaceNet, 68 landmarks, 4 MB", "not stated by its authors",
+            "pyfeat-landmarks", "MobileFaceNet, 68 landmarks, 4 MB", "no licence stated",
             "py-feat/mobilefacenet", "mobilefacenet_model_best.pth.tar",
         ),
         UNITS,
@@ -55,7 +55,7 @@ MODELS = {
             "py-feat/resmasknet", "ResMaskNet_Z_resmasking_dropout1_rot30.pth", "config.json",
         ),
         _describe(
-            "pyfeat-pose", "head pose of 68 landmarks, 1 MB", "MIT; its teacher is CC BY-NC 4.0",
+            "pyfeat-pose", "head pose of 68 landmarks, 1 MB", "MIT (its teacher: CC BY-NC 4.0)",
             "py-feat/pose_mlp_v2", "pose_mlp_v2.safetensors", "pose_mlp_v2.json",
         ),
         GAZE,

@@ -215,12 +215,12 @@ class PyFeat:
         if not np.isfinite(points).all():
             return None
         height, width = image.shape[:2]
-        box = face["boxes"][0].cpu().numpy() / (width, height, width, height)
+        low, high = points.min(axis=0) / (width, height), points.max(axis=0) / (width, height)
         shape = normalise_landmarks(points)
         row: list[Any] = [
             [values[name] * _TURN.get(name, 1) for name in self._sources.values()],
             [values[axis] for axis in "XYZ"],
-            (*box[:2], *(box[2:] - box[:2])),
+            (*low, *(high - low)),  # of the landmarks, as every tool's
             [face["scores"][0].cpu()],
         ]
         if self.landmarks:
