@@ -150,8 +150,8 @@ def _refuse_twins(step: str, names: list[str], source: str) -> None:
 def _construct(step: str, table: Any, source: str) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
-    if not isinstance(table, dict) or "backend" not in table:
-        raise RecipeError(f"{source}: [{step}] must be a table with a key 'backend'")
+    if not isinstance(table, dict) or not isinstance(table.get("backend"), str):
+        raise RecipeError(f"{source}: [{step}] must be a table with a key 'backend', a name")
     settings = {key: value for key, value in table.items() if key != "backend"}
     if step == "visual" and settings.pop("frames", FRAMES[0]) not in FRAMES:
         raise RecipeError(

@@ -16,7 +16,6 @@ from __future__ import annotations
 import html
 import json
 import logging
-import math
 import os
 import re
 from pathlib import Path
@@ -28,6 +27,7 @@ from pipeline.records import parse_json
 from pipeline.roots import find_refusal
 
 SUFFIXES = (".txt", ".srt", ".vtt", ".json")
+LATEST = 86400.0  # s; times are of a recording, and nobody talks longer
 # Words in a row belong to one segment until a pause as long as this (s).
 PAUSE = 0.5
 
@@ -237,8 +237,10 @@ def _make_segment(text: str, start: Any, end: Any, place: str) -> Segment:
                 f"{place}: expected {name} in seconds, found "
                 f"{repr(value) if isinstance(value, str) else _name_type(value)}"
             )
-        if not math.isfinite(value) or value < 0:
-            raise ValueError(f"{place}: expected {name} >= 0 seconds, found {value}")
+        if not 0 <= value <= LATEST:
+            raise ValueError(
+                f"{place}: expected {name} >= 0 seconds and within a day, found {value!r:.20}"
+            )
     if end < start:
         raise ValueError(f"{place}: expected an end after the start {start} s, found {end} s")
     return Segment(text, float(start), float(end))

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("RMFN_SHARED", ROOT.parent / "shared"))
@@ -28,6 +29,11 @@ def shared(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not at {SHARED} (set RMFN_SHARED)")
     return path
+
+
+# The same examples every time, however busy the machine is, and nothing written down.
+settings.register_profile("here", derandomize=True, deadline=None, database=None)
+settings.load_profile("here")
 
 
 # Prefect reads its home when it is imported; no test may touch the developer's own.

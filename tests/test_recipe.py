@@ -6,6 +6,9 @@ import copy
 import tomllib
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as bounds
+from hypothesis import strategies as st
 
 from extractors import BACKENDS
 from extractors.weights import WEIGHTS, WeightsMissing
@@ -60,6 +63,46 @@ def test_mistakes_are_named(settings, edit, message):
     edit(settings)
     with pytest.raises(RecipeError, match=message):
         build_recipe(settings, "my.toml")
+
+
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3),
+        st.dictionaries(
+            st.sampled_from(("backend", "model", "frames", "device", "x")), inner, max_size=3
+        ),
+    ),
+    max_leaves=6,
+)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from((*tomllib.loads((RECIPES / "embedded.toml").read_text()), "timing")),
+            st.one_of(st.none(), st.sampled_from(("backend", "frames", "model", "max_side", "x"))),
+            values,
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+@bounds(max_examples=150)
+def test_whatever_a_recipe_says_it_is_built_or_refused(edits):
+    changed = tomllib.loads((RECIPES / "embedded.toml").read_text())
+    for step, key, value in edits:
+        table = changed.get(step)
+        table = table[0] if isinstance(table, list) and table else table
+        if key is None or not isinstance(table, dict):
+            changed[step] = value
+        else:
+            table[key] = value
+    try:
+        assert build_recipe(changed, "a.toml").key("align")
+    except RecipeError:
+        with pytest.raises(RecipeError, match=r"^a\.toml: "):
+            build_recipe(changed, "a.toml")
 
 
 def test_the_file_is_named(tmp_path):

@@ -5,6 +5,7 @@ import json
 import mmap
 import multiprocessing
 import os
+import pickle
 import threading
 import time
 import uuid
@@ -13,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.errors import DatasetError
@@ -164,6 +167,59 @@ def test_every_truncation_is_noticed(tmp_path):
         path.write_bytes(data[:length])
         with pytest.raises(DatasetError, match=r"t\.parquet: not a feature track"):
             read_track(path)
+
+
+kinds = st.sampled_from(("words", "track", "sequence"))
+damages = st.lists(
+    st.one_of(
+        st.tuples(st.just("flip"), st.floats(0, 1), st.integers(1, 255)),
+        st.tuples(st.just("cut"), st.floats(0, 1), st.just(0)),
+        st.tuples(st.just("zero"), st.floats(0, 1), st.integers(1, 64)),
+        st.tuples(st.just("double"), st.floats(0, 1), st.integers(1, 64)),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@given(kinds, damages)
+@settings(max_examples=60)
+def test_whatever_happens_to_a_file_it_is_whole_or_missing(tmp_path_factory, kind, harm):
+    store, track = Store(tmp_path_factory.mktemp("store")), make_track(40, 3)
+    sequence = AlignedSequence(CLIP, WORDS, {"visual": pool(track, WORDS)})
+
+    def put() -> None:
+        store.put_words(CLIP, "k", WORDS)
+        store.put_track(CLIP, "visual", "k", track)
+        store.put_sequence("k", sequence)
+
+    def get() -> bytes | None:
+        found = {
+            "words": store.get_words(CLIP, "k"),
+            "track": store.get_track(CLIP, "visual", "k"),
+            "sequence": store.get_sequence(CLIP, "k"),
+        }
+        return None if found[kind] is None else pickle.dumps(found[kind])
+
+    put()
+    good = get()
+    path = store.path(CLIP, {"track": "track.visual"}.get(kind, kind), "k")
+    data = bytearray(path.read_bytes())
+    for how, place, what in harm:
+        at = int(place * max(len(data) - 1, 0))
+        if how == "cut":
+            del data[at:]
+        elif how == "flip" and data:
+            data[at] ^= what
+        elif how == "zero":
+            data[at : at + what] = bytes(len(data[at : at + what]))
+        else:
+            data[at:at] = data[at : at + what]
+    path.write_bytes(data)
+    store.read_notes(CLIP, kind, "k")
+    assert get() in (good, None)
+    put()
+    assert get() == good
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_half_written(store, monkeypatch):

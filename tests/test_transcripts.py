@@ -6,11 +6,11 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from extractors.types import Segment
-from pipeline.transcripts import find_transcript, read_transcript
+from pipeline.transcripts import LATEST, find_transcript, read_transcript
 
 
 def write(folder, name, content):
@@ -103,6 +103,58 @@ def test_what_is_written_as_srt_is_read_again(tmp_path_factory, cues):
     path = write(tmp_path_factory.mktemp("srt"), "a.srt", text)
     expected = tuple(Segment(" ".join(words), *span) for span, words in cues)
     assert read_transcript(path).segments == expected
+
+
+MARKS = (
+    *("-->", "00:00:01,000", "00:00:02.5", "99999999:00:00,000", "-1:00", "align:start", "1"),
+    *("WEBVTT", "NOTE", "STYLE", "<b>", "</", "{\\an8}", "&amp;", "&#x110000;", "words"),
+    *("\n", "\n\n", "\r", "\x0b", "\u202e", "\ufeff"),
+)
+numbers = st.one_of(st.integers(), st.floats(), st.integers(10**305, 10**330))
+values = st.recursive(
+    st.one_of(st.none(), st.booleans(), numbers, st.text(max_size=8)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=4),
+        st.dictionaries(
+            st.sampled_from(("segments", "words", "utterances", "text", "word", "start", "end")),
+            inner,
+            max_size=4,
+        ),
+    ),
+    max_leaves=12,
+)
+items = st.fixed_dictionaries({"text": st.text(max_size=8), "start": numbers, "end": numbers})
+
+
+@given(
+    st.one_of(
+        st.tuples(
+            st.sampled_from((".srt", ".vtt", ".txt")),
+            st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=3)), max_size=20).map(
+                lambda parts: " ".join(parts).encode("utf-8", "ignore")
+            ),
+        ),
+        st.tuples(st.just(".json"), values.map(lambda value: json.dumps(value).encode())),
+        st.tuples(
+            st.just(".json"), st.lists(items, max_size=3).map(lambda v: json.dumps(v).encode())
+        ),
+        st.tuples(st.sampled_from((".srt", ".vtt", ".txt", ".json")), st.binary(max_size=40)),
+    )
+)
+@settings(max_examples=300)
+def test_whatever_a_file_holds_it_is_read_or_refused(tmp_path_factory, file):
+    suffix, content = file
+    path = write(tmp_path_factory.mktemp("any"), f"a{suffix}", content)
+    try:
+        transcript = read_transcript(path)
+    except ValueError:
+        with pytest.raises(ValueError, match=re.escape(str(path))):
+            read_transcript(path)
+        return
+    assert transcript.tokens
+    for segment in transcript.segments:
+        assert (segment.start is None) == (segment.end is None)
+        assert segment.start is None or 0 <= segment.start <= segment.end <= LATEST
 
 
 @pytest.mark.parametrize(
