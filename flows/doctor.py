@@ -150,17 +150,19 @@ def examine_models(recipe: Recipe, name: str, whole: bool = True) -> list[Line]:
 
 
 def _examine_model(weights: Weights, name: str, whole: bool) -> Line:
-    about, mend, digest = describe_model(weights), advise(weights, name), ""
+    about, mend, digest, place = describe_model(weights), advise(weights, name), "", None
+    places = list_places(weights)
     try:
         place = locate_weights(weights)
         digest = verify_weights(weights) if whole else ""
-        told = line(weights.name, True, f"{about}, sha256 {digest[:12]}; {place}")
+        found = f"{about}, sha256 {digest[:12]}; {_shorten(place)}"
+        told = line(weights.name, True, found)
     except WeightsDamaged as error:
-        if (own := os.environ.get("RMFN_WEIGHTS")) and Path(own) in locate_weights(weights).parents:
-            mend = f"remove {locate_weights(weights)}, which is found before all others"
+        if (own := os.environ.get("RMFN_WEIGHTS")) and place and Path(own) in place.parents:
+            mend = f"remove {place}, which is found before all others"
         told = line(weights.name, False, str(error).partition("; ")[0], mend)
     except WeightsMissing:
-        looked = ", ".join(list_places(weights))
+        looked = "; ".join(map(_shorten, places))
         told = line(weights.name, None, f"{about}; looked at: {looked}", mend)
     told["model"] = {
         "what": weights.what,
@@ -168,9 +170,19 @@ def _examine_model(weights: Weights, name: str, whole: bool) -> Line:
         "licence": weights.licence,
         "repo": weights.repo,
         "sha256": digest or weights.sha256,
-        "places": list_places(weights),
+        "place": None if place is None else str(place),
+        "looked_at": places,
     }
     return told
+
+
+def _shorten(place: str | Path) -> str:
+    """A path as a person would write it: from here, or from home."""
+    path = Path(place)
+    for start, shown in ((Path.cwd(), ""), (Path.home(), "~/")):
+        if start in path.parents:
+            return f"{shown}{path.relative_to(start)}"
+    return str(place)
 
 
 def describe_model(weights: Weights) -> str:

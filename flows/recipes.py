@@ -206,7 +206,7 @@ def show_lines(title: str, lines: list[dict[str, Any]]) -> None:
     table.add_column("found", overflow="fold")
     for line in lines:
         state = Text(line["state"], style=styles[line["state"]])
-        table.add_row(state, Text(line["what"]), Text(line["found"]))
+        table.add_row(state, Text(line["what"]), Text(line["found"].replace("; ", "\n")))
     results.print(table)
     for mend, mended in list_mends(lines).items():
         results.print(Text(f"to mend {', '.join(mended)}:"), soft_wrap=True)

@@ -18,7 +18,7 @@ import pytest
 
 from extractors.weights import WEIGHTS, WeightsMissing
 from flows import machine
-from flows.doctor import examine, examine_models, require
+from flows.doctor import examine, examine_libraries, examine_models, list_backends, require
 from flows.packages import examine_packages, list_installed
 from pipeline.recipe import RECIPES, build_recipe, load_recipe
 from tests.hub import plant
@@ -48,11 +48,11 @@ def test_a_library_that_the_face_tracker_loads(library, package, settings, monke
 
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", cdll)
-    found = missing(examine(load_recipe("embedded"), "embedded"))
+    found = missing(examine_libraries(list_backends(load_recipe("embedded"))))
     assert found[library] == f"apt-get install {package}"
     # Who measures no face needs none of it.
     del settings["visual"]
-    assert library not in [line["what"] for line in examine(build_recipe(settings), "mine.toml")]
+    assert examine_libraries(list_backends(build_recipe(settings))) == []
 
 
 @pytest.fixture
@@ -73,8 +73,10 @@ def test_every_model_that_is_missing_is_told_with_all_that_is_known_of_it(no_mod
     }
     whisper = bad["whisper-large-v3"]
     assert "3.1 GB, MIT" in whisper["found"]
-    assert str(no_models / "hub/models--Systran--faster-whisper-large-v3") in whisper["found"]
-    assert str(no_models / "rmfn-weights/glove.840B.300d") in bad["glove.840B.300d"]["found"]
+    assert "looked at: ~/hub/models--Systran--faster-whisper-large-v3" in whisper["found"]
+    assert "looked at: ~/rmfn-weights/glove.840B.300d" in bad["glove.840B.300d"]["found"]
+    looked = [str(no_models / "hub/models--Systran--faster-whisper-large-v3")]
+    assert whisper["model"]["looked_at"] == looked
     assert whisper["model"]["sha256"] == WEIGHTS["whisper-large-v3"].sha256
     assert lines["whisperx-vad"]["model"]["size"] == 17719103
 
@@ -92,7 +94,7 @@ def test_models_in_the_hubs_cache_are_hashed(no_models, settings):
         return line["state"], line["found"], line["mend"]
 
     assert state()[0] == "ok"
-    assert str(folder) in state()[1]
+    assert state()[1].endswith(f"; ~/{folder.relative_to(no_models)}")
     (folder / "model.bin").resolve().write_bytes(b"b model")
     assert (state()[0], state()[2]) == ("wrong", "rmfn weights fetch mine.toml")
     assert "has sha256" in state()[1]
@@ -139,11 +141,10 @@ def test_a_backend_that_is_not_installed(settings, monkeypatch):
     left = {name: found for name, found in everything.items() if name != "opensmile"}
     monkeypatch.setattr("flows.packages.list_installed", lambda: left)
     settings["acoustic"] = [{"backend": "opensmile"}]
-    assert missing(examine(build_recipe(settings), "x"))["opensmile"] == "pip install opensmile"
+    assert missing(examine_packages(["opensmile"]))["opensmile"] == "pip install opensmile"
     with pytest.raises(WeightsMissing, match=r"(?s)opensmile: not installed.*pip install opensm"):
         require(build_recipe(settings), "x")
-    # Who does not name it does not miss it.
-    assert "opensmile" not in missing(examine(load_recipe("embedded"), "embedded"))
+    require(load_recipe("embedded"), "embedded")  # who does not name it does not miss it
 
 
 def test_a_model_of_two_backends_is_told_once():
@@ -270,12 +271,14 @@ def test_room_for_the_models_that_are_missing(no_models, monkeypatch):
 
 def test_graphics_count_only_for_a_recipe_that_wants_them(settings, monkeypatch):
     settings["transcribe"]["device"] = "cuda"
-    wants = build_recipe(settings)
+    wants = [build_recipe(settings).transcribe]
     monkeypatch.setattr(machine, "list_graphics", lambda: [])
-    assert missing(examine(wants, "mine.toml"))["graphics"].startswith("install NVIDIA's driver")
-    assert "graphics" not in missing(examine(load_recipe("embedded"), "embedded"))
+    mend = missing(machine.examine_machine(wants, []))["graphics"]
+    assert mend.startswith("install NVIDIA's driver")
+    free = [load_recipe("embedded").transcribe]
+    assert "graphics" not in missing(machine.examine_machine(free, []))
     monkeypatch.setattr(machine, "list_graphics", lambda: ["H200 with 143771 MiB"])
-    assert "graphics" not in missing(examine(wants, "mine.toml"))
+    assert "graphics" not in missing(machine.examine_machine(wants, []))
 
 
 def test_prefects_server_counts_only_if_one_is_named(monkeypatch):

@@ -134,7 +134,7 @@ def test_a_download_that_broke_goes_on_where_it_stopped(tmp_path, rmfn):
         assert (status, lines["whisper-tiny"]["state"]) == (0, "ok"), said
         assert ("model.bin", 600_000) in asked
         assert "README.md" not in dict(asked)  # only what the recipe needs
-        folder = Path(lines["whisper-tiny"]["found"].partition("; ")[2])
+        folder = Path(lines["whisper-tiny"]["model"]["place"])
         assert (folder / "model.bin").read_bytes() == MODEL
         assert lines["whisper-tiny"]["model"]["sha256"] == hashlib.sha256(MODEL).hexdigest()
         # What is there and whole is not fetched again; what was damaged since is.
