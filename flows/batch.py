@@ -27,7 +27,7 @@ from pipeline.pace import Pace
 from pipeline.process import Progress, ignore_progress, make_key, process_clip
 from pipeline.scratch import share_scratch
 from pipeline.store import Store
-from pipeline.transcripts import find_transcript, read_beside
+from pipeline.transcripts import read_beside
 from pipeline.whole import sweep_folder
 
 FILES = "files.json"  # in the store: what is known of the files, so that it is found out once
@@ -211,6 +211,7 @@ class _Batch:
     retry_failed: bool
     on_told: Callable[[Told], None]
     records: dict[Path, Record] = field(default_factory=dict)
+    failed: int = 0
     left: dict[Path, None] = field(default_factory=dict)
     claimed: dict[tuple[str, str], Path] = field(default_factory=dict)
     twins: dict[Path, list[Path]] = field(default_factory=dict)
@@ -297,30 +298,30 @@ class _Batch:
         return True
 
     def _finish(self, path: Path, outcome: Record, seconds: float) -> None:
-        self.left.pop(path, None)
-        self.pace.end(path, worked=outcome["status"] == "done")
-        self.records[path] = {"path": str(path), **outcome, "seconds": seconds, "same_as": None}
-        self._tell(self.records[path])
+        self._record(path, {**outcome, "seconds": seconds, "same_as": None})
         for twin in self.twins.pop(path, []):
             self._copy(path, twin)
 
     def _copy(self, first: Path, twin: Path) -> None:
         record = self.records[first]
         status = "failed" if record["status"] == "failed" else "reused"
-        self.left.pop(twin, None)
-        self.pace.end(twin, worked=False)
         changes = {"path": str(twin), "status": status, "seconds": 0.0, "same_as": str(first)}
-        self.records[twin] = {**record, **changes}
-        self._tell(self.records[twin])
+        self._record(twin, {**record, **changes})
+
+    def _record(self, path: Path, outcome: Record) -> None:
+        self.left.pop(path, None)
+        self.pace.end(path, worked=outcome["status"] == "done")
+        self.failed += outcome["status"] == "failed"
+        self.records[path] = {"path": str(path), **outcome}
+        self._tell(self.records[path])
 
     def _tell(self, record: Record | None = None) -> None:
-        failed = sum(each["status"] == "failed" for each in self.records.values())
         running = {
             path: {stage: share for stage, share in stages.items() if share != 1.0}
             for path, stages in self.running.items()
         }
         total, left = len(self.paths), self.pace.estimate()
-        self.on_told(Told(len(self.records), failed, total, left, running, record))
+        self.on_told(Told(len(self.records), self.failed, total, left, running, record))
 
 
 def _do(
@@ -336,12 +337,11 @@ def _do(
         return describe_success(
             processed.clip.id, processed.clip.duration, processed.quality.to_json()
         )
-    beside = find_transcript(path)
     record = run.predict_clip(
         path,
         recipe=asked.recipe,
         model=asked.model,
-        transcript=None if beside is None else str(beside),
+        transcript=said,
         store=asked.store,
         progress=progress,
         report=None if page is None else Path(asked.pages or "") / page,

@@ -78,7 +78,7 @@ def predict_clip(
     *,
     recipe: str = DEFAULT_RECIPE,
     model: str | None = None,
-    transcript: str | None = None,
+    transcript: str | Transcript | None = None,
     store: str | None = None,
     progress: Progress = ignore_progress,
     report: str | Path | None = None,
@@ -92,7 +92,7 @@ def predict_clip(
     path : video or sound file.
     recipe : name or path of a recipe.
     model : folder of a checkpoint, or the name of a shipped one.
-    transcript : file with what is said; without it the speech is recognised.
+    transcript : what is said, or a file with it; without it the speech is recognised.
     store : folder where finished stages are kept and found again.
     report : where to write the clip's page (`rmfn.pages.clip`).
     embed_video : put the video into the page instead of a link to it.
@@ -108,7 +108,7 @@ def predict_clip(
     ClipError, RecipeError, RecipeMismatch, WeightsMissing, ValueError : see `process_clip`.
     """
     # Reading what the user named comes first: a misspelt recipe must not cost a minute of work.
-    said = open_transcript(transcript)
+    said = transcript if isinstance(transcript, Transcript) else open_transcript(transcript)
     made = open_recipe(recipe)
     folder = find_model(model)
     check_recipe(folder, made)

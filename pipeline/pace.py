@@ -22,6 +22,7 @@ class Pace:
     lengths: Mapping[Path, float | None]
     _left: dict[Path, float] = field(default_factory=dict)
     _shares: dict[Path, float] = field(default_factory=dict)
+    _rest: float = 0.0  # the sum of what is left
     _worked: float = 0.0
     _started: float | None = None
 
@@ -32,6 +33,7 @@ class Pace:
             clip: EACH + (usual if length is None else length)
             for clip, length in self.lengths.items()
         }
+        self._rest = sum(self._left.values())
 
     def begin(self) -> None:
         """Work begins; what was reused before did not count."""
@@ -44,6 +46,7 @@ class Pace:
     def end(self, clip: Path, worked: bool) -> None:
         """A clip is finished; one that was not worked on says nothing of the speed."""
         weight = self._left.pop(clip, 0.0)
+        self._rest -= weight
         self._shares.pop(clip, None)
         if worked:
             self._worked += weight
@@ -56,4 +59,4 @@ class Pace:
         if self._started is None or self._worked + begun <= 0:
             return None
         spent = time.monotonic() - self._started
-        return (sum(self._left.values()) - begun) * spent / (self._worked + begun)
+        return (self._rest - begun) * spent / (self._worked + begun)
