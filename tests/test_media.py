@@ -11,17 +11,21 @@ import threading
 import wave
 from dataclasses import replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from extractors.types import Audio
 from pipeline import clip as clip_module
-from pipeline.clip import open_clip
+from pipeline.clip import Clip, open_clip
 from pipeline.errors import MediaError
-from pipeline.media import MediaNotes, decode_sound, read_audio, read_frames
+from pipeline.media import MediaNotes, _place, decode_sound, read_audio, read_frames
 from tests.conftest import ROOT, shared
 from tests.media_maker import CLICK, make_clip
 
@@ -197,6 +201,30 @@ def test_a_stamp_far_behind_the_end_is_not_believed(tmp_path):
     frames = list(read_frames(replace(open_clip(path), duration=0.16), notes=notes))
     assert [frame.time for frame in frames] == pytest.approx([0.0, 0.04, 0.08, 0.12], abs=1e-3)
     assert notes.frames_guessed == 2
+
+
+stamps = st.lists(
+    st.one_of(
+        st.none(), st.floats(0, 3), st.floats(-1e9, 1e9), st.sampled_from((0.0, 1e18, -1e18))
+    ),
+    max_size=40,
+)
+
+
+@given(stamps, st.sampled_from((1e-4, 0.04, 1.0)))
+def test_whatever_the_stamps_are_times_increase_and_do_not_run_away(found, period):
+    clip = Clip("0", Path("a.mp4"), 3.0, "mp4", 0.5, (), ())
+    pictures = [SimpleNamespace(time=stamp, is_corrupt=False) for stamp in found]
+    times: list[float] = []
+    notes = MediaNotes()
+    placed = list(_place(iter(pictures), clip, period, times, notes))
+    assert [time for _, time in placed] == times
+    assert all(first < second for first, second in pairwise(times))
+    assert len(times) + notes.frames_dropped == len(found)
+    assert not times or times[-1] <= 3.0 + (10.0 + period) * len(found)
+    # Stamps that can be believed are kept as they are.
+    kept = {stamp - 0.5 for stamp in found if stamp is not None}
+    assert len([time for time in times if time not in kept]) <= notes.frames_guessed
 
 
 def test_pictures_that_grow_too_large_are_not_decoded(tmp_path, monkeypatch):
