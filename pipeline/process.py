@@ -219,7 +219,7 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
             str(run.clip.path),
         )
     if store is not None:
-        heard = {"language": transcript.language} if language else {}
+        heard = {"language": language[0]} if language else {}
         store.put_words(run.clip.id, key, words, {**run.origin, **heard})
     return words
 

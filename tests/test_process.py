@@ -163,6 +163,70 @@ def test_a_transcript_is_taken_instead_of_recognition(clip):
     assert [word.text for word in processed.sequence.words] == ["alpha", "beta"]
 
 
+@dataclass(frozen=True)
+class HearsFrench(SaysThree):
+    """A language to be heard first."""
+
+    language: str = "auto"
+    heard: str | None = "fr"
+
+    def detect_language(self, audio):
+        return self.heard
+
+    def __call__(self, audio, language):
+        assert language == "fr"
+        return super().__call__(audio)
+
+
+@dataclass(frozen=True)
+class FrenchOnly(OneASecond):
+    def prepare(self, language):
+        if language != "fr":
+            raise ValueError(f"no aligner for {language!r}")
+
+
+def test_the_language_that_was_heard_is_kept_with_the_clip(clip, tmp_path):
+    recipe = make_recipe(transcribe=HearsFrench(), align=FrenchOnly())
+    store = Store(tmp_path / "store")
+    for _ in range(2):  # made, and found again
+        processed = process_clip(clip, recipe, store=store)
+        assert processed.quality.notes["language"] == "fr"
+    assert "detect language" not in processed.seconds
+    told = []
+
+    @dataclass(frozen=True)
+    class Tells(FrenchOnly):
+        def __call__(self, audio, transcript):
+            told.append(transcript.language)
+            return super().__call__(audio, transcript)
+
+    # A transcript that is given has the language that is heard.
+    given = Transcript((Segment("alpha beta"),))
+    process_clip(clip, make_recipe(transcribe=HearsFrench(), align=Tells()), given)
+    assert told == ["fr"]
+    assert "language" not in process_clip(clip, make_recipe()).quality.notes
+
+
+@pytest.mark.parametrize(
+    ("heard", "error", "message"),
+    [
+        ("sw", AlignmentFailed, "no aligner for 'sw'"),
+        (None, NoSpeech, "no speech was found to hear its language from"),
+    ],
+)
+def test_a_language_that_cannot_be_aligned_is_refused_before_recognition(
+    clip, heard, error, message
+):
+    class MustNotRun(HearsFrench):
+        def __call__(self, audio, language):
+            raise AssertionError("recognised although it cannot be aligned")
+
+    recipe = make_recipe(transcribe=MustNotRun(heard=heard), align=FrenchOnly())
+    with pytest.raises(error, match=message) as caught:
+        process_clip(clip, recipe)
+    assert caught.value.clip == str(clip)
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [

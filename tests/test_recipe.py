@@ -186,3 +186,26 @@ def test_looking_at_other_frames_is_another_recipe_for_the_face_alone(settings):
     features = {"visual": plain.provenance["visual"]}
     with pytest.raises(RecipeMismatch, match=r"settings frames = None, the recipe has 'words'"):
         require_features("m", features, words.provenance)
+
+
+def test_the_aligner_takes_the_language_that_is_written_down(settings):
+    settings["transcribe"].update(model="large-v3", language="de")
+    settings["align"] = {"backend": "wav2vec2"}
+    assert build_recipe(settings).align.language == "de"
+    settings["transcribe"]["language"] = "auto"
+    assert build_recipe(settings).align.language == "auto"
+
+
+@pytest.mark.parametrize(
+    ("language", "align", "message"),
+    [
+        ("de", {"backend": "pocketsphinx"}, "pocketsphinx aligns English only.*'de'.*wav2vec2"),
+        ("sw", {"backend": "wav2vec2"}, "no wav2vec2 aligner is known for .*'sw'; known are: ar"),
+        ("de", {"backend": "wav2vec2", "language": "fr"}, "language is 'fr'.* the speech is 'de'"),
+    ],
+)
+def test_a_language_that_nobody_aligns_is_refused_at_once(settings, language, align, message):
+    settings["transcribe"].update(model="large-v3", language=language)
+    settings["align"] = align
+    with pytest.raises(RecipeError, match=rf"my\.toml: \[align\] {message}"):
+        build_recipe(settings, "my.toml")

@@ -9,7 +9,7 @@ import pytest
 from extractors import speech_whisperx
 from extractors.resampling import resample
 from extractors.speech_whisperx import WhisperX, _cut_parts, _pad_chunks
-from extractors.types import Audio, Transcript
+from extractors.types import Audio, Segment, Transcript
 from extractors.weights import WeightsMissing
 from tests.conftest import shared
 from tests.speech_maker import speak
@@ -76,6 +76,7 @@ def test_what_does_not_change_the_text_does_not_change_the_recipe():
     [
         ({"chunk": 31.0}, r"chunk must be in \(0, 30\] seconds, got 31"),
         ({"language": "fr"}, r"tiny\.en knows only English, but language is 'fr'"),
+        ({"language": "auto"}, r"tiny\.en knows only English, but language is 'auto'"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(settings, message):
@@ -114,6 +115,62 @@ def whisper():
 
 def words_of(transcript):
     return "".join(c for c in " ".join(transcript.tokens).lower() if c.isalpha() or c == " ")
+
+
+class Polyglot:
+    """Hears French in anything, and writes down what it is told to; voice activity is the real."""
+
+    def __init__(self, activity, text="Bonjour à tous."):
+        self.vad_model, self.text, self.listened, self.asked = activity, text, [], []
+        self.model = self
+        self.is_multilingual = True
+
+    def detect_language(self, audio, language_detection_segments):
+        self.listened.append(audio)
+        return "fr", 0.9, [("fr", 0.9)]
+
+    def transcribe(self, samples, batch_size, chunk_size, language):
+        self.asked.append(language)
+        found = {"text": self.text, "start": 1.0, "end": 2.0, "avg_logprob": -0.1}
+        return {"segments": [found]}
+
+
+@pytest.mark.slow
+def test_the_language_is_heard_from_speech_alone(whisper):
+    auto = WhisperX(model="large-v3", language="auto")
+    polyglot = auto.__dict__["_pipeline"] = Polyglot(whisper._pipeline.vad_model)
+    sentence = speak(SENTENCE)[0]
+    pause = np.zeros(6 * sentence.rate, np.float32)
+    audio = Audio(np.concatenate([pause, sentence.samples, pause]), sentence.rate)
+    assert auto.detect_language(audio) == "fr"
+    assert len(polyglot.listened[0]) / RATE == pytest.approx(sentence.duration, abs=0.8)
+    transcript = auto(audio, "de")  # what was heard before is not heard again
+    assert (transcript.language, polyglot.asked, len(polyglot.listened)) == ("de", ["de"], 1)
+    assert auto(audio) == Transcript((Segment("Bonjour à tous.", 1.0, 2.0),), "fr")
+    # A language that is set is not listened for.
+    assert WhisperX(model="large-v3", language="it").detect_language(audio) == "it"
+    # No speech, no language.
+    silence = Audio(np.zeros(RATE, np.float32), RATE)
+    assert auto.detect_language(silence) is None
+    assert auto(silence) == Transcript(())
+
+
+@pytest.mark.slow
+def test_a_language_without_spaces_has_a_token_a_character(whisper):
+    chinese = WhisperX(model="large-v3", language="zh")
+    chinese.__dict__["_pipeline"] = Polyglot(whisper._pipeline.vad_model, "我有25元。很好 OK吗")
+    samples = np.full(RATE, 0.1, np.float32)
+    tokens = chinese(Audio(samples, RATE)).tokens
+    assert tokens == ["我", "有", "25", "元。", "很", "好", "OK", "吗"]
+
+
+@pytest.mark.slow
+def test_a_model_of_one_language_cannot_tell_languages_apart():
+    from extractors.weights import locate_weights
+
+    own = WhisperX(model=str(locate_weights("whisper-tiny.en")), language="auto")
+    with pytest.raises(ValueError, match="knows only English: it cannot tell languages apart"):
+        own.detect_language(speak(SENTENCE)[0])
 
 
 @pytest.mark.slow
