@@ -1,6 +1,7 @@
 """Broken media through the pipeline: each must end in a result or in one of the typed errors.
 
 python -m benchmarks.fuzz [--cases 5000] [--seed 1] [--workers 1] [--timeout 60] [--memory 1500]
+                          [--minutes 15]            as many of them as can be begun in that time
 python -m benchmarks.fuzz --seed 1 --case 1234      one of them again, its file being kept
 python -m benchmarks.fuzz --batch 60                some through `rmfn batch`, with real models
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import re
 import resource
@@ -29,6 +31,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -42,7 +45,8 @@ from benchmarks.broken_media import Goods, make_goods
 from extractors import BACKENDS, Backend
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript
 from pipeline import apart
-from pipeline.clip import open_clip, sniff_media
+from pipeline.clip import open_clip
+from pipeline.container import sniff_media
 from pipeline.errors import ClipError
 from pipeline.isolation import Done, run_isolated
 from pipeline.process import ClipRun, assemble, find_words, process_clip, track_modality
@@ -342,6 +346,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cases", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="no case begins later")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--timeout", type=float, default=TIMEOUT, help="s a case")
     parser.add_argument("--memory", type=float, default=MEMORY, help="MB, of all its processes")
@@ -362,11 +367,13 @@ def main() -> int:
         print(f"FAILED {case.kind}: {outcome}: {detail}\n  {case.command}", flush=True)
 
     started = time.monotonic()
-    tallies = run_cases(
-        range(options.cases), options.seed, options.workers, options.timeout, options.memory, tell
+    begun = takewhile(
+        lambda _: time.monotonic() - started < 60 * options.minutes, range(options.cases)
     )
+    tallies = run_cases(begun, options.seed, options.workers, options.timeout, options.memory, tell)
+    cases = sum(tally.cases for tally in tallies.values())
     print(format_table(tallies))
-    print(f"\n{options.cases} cases, {failures} failed, {time.monotonic() - started:.0f} s")
+    print(f"\n{cases} cases, {failures} failed, {time.monotonic() - started:.0f} s")
     return int(failures > 0)
 
 

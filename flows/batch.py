@@ -17,7 +17,7 @@ from typing import Any
 from extractors.threads import leave_cores_to_stages
 from extractors.types import Transcript
 from flows import run
-from pipeline.clip import identify_file
+from pipeline.container import identify_file
 from pipeline.errors import ClipError
 from pipeline.folder import FileIndex, check_places, find_media
 from pipeline.isolation import Done, run_isolated

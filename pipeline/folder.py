@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline.clip import identify_file, sniff_media
+from pipeline.container import identify_file, sniff_media
 from pipeline.isolation import Done, run_isolated
 from pipeline.records import spell
 from pipeline.whole import write_whole
@@ -24,7 +24,7 @@ NAMED = (
     *(".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogg", ".ogv", ".opus", ".ts", ".wav", ".webm"),
     *(".wma", ".wmv"),
 )
-SNIFF_LIMIT = 60.0  # s to see what a file is
+SNIFF_LIMIT = 300.0  # s to see what a file is: milliseconds, but machines can be busy
 SETTLED = 2.0  # s; a file that was changed as lately may change again within the same time stamp
 SAVE_EVERY = 30.0  # s
 
@@ -70,7 +70,7 @@ class FileIndex:
         return self._look(path).duration
 
     def identify(self, path: Path, read: bool = True) -> str | None:
-        """The id of the clip (`pipeline.clip.identify_file`).
+        """The id of the clip (`pipeline.container.identify_file`).
 
         Parameters
         ----------

@@ -24,7 +24,8 @@ from av.video.reformatter import VideoReformatter
 
 from extractors.loudness import measure_level
 from extractors.types import Audio, Frame
-from pipeline.clip import FARTHEST_JUMP, AudioStream, Clip, VideoStream, open_container
+from pipeline.clip import FARTHEST_JUMP, AudioStream, Clip, VideoStream
+from pipeline.container import open_container
 from pipeline.errors import MediaError
 from pipeline.sound_line import SoundLine
 from pipeline.upright import display_matrix, to_rgb, turn_upright

@@ -10,7 +10,8 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from extractors.types import Frame
-from pipeline.clip import Clip, open_container
+from pipeline.clip import Clip
+from pipeline.container import open_container
 from pipeline.upright import display_matrix, to_rgb, turn_upright
 
 ROUNDED = 0.001  # s; containers round their time stamps

@@ -14,7 +14,8 @@ import av
 import numpy as np
 import pytest
 
-from pipeline.clip import open_clip, sniff_media
+from pipeline.clip import open_clip
+from pipeline.container import sniff_media
 from pipeline.errors import MediaError
 from pipeline.media import read_audio
 from tests.conftest import shared

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from pipeline import folder
-from pipeline.clip import open_clip, sniff_media
+from pipeline.clip import open_clip
+from pipeline.container import sniff_media
 from pipeline.errors import MediaError
 from pipeline.folder import FileIndex, find_media
 from tests.toy_batch import make_video
@@ -75,21 +75,16 @@ def sniff_or_crash(path):
     """What a process that looks at files does, if a native library has its bad day."""
     if path.endswith("crash"):
         os.kill(os.getpid(), signal.SIGSEGV)
-    if path.endswith("hang.mp4"):
-        time.sleep(600)
     return sniff_media(path)
 
 
-def test_a_file_that_crashes_or_hangs_who_looks_at_it_is_media_to_be_heard_of(
-    video, tmp_path, monkeypatch
-):
-    for name in ("crash", "good", "hang.mp4"):
+def test_a_file_that_crashes_who_looks_at_it_is_media_to_be_heard_of(video, tmp_path, monkeypatch):
+    for name in ("crash", "good"):
         shutil.copy(video, tmp_path / name)
     (tmp_path / "text").write_text("not this")
     monkeypatch.setattr(folder, "sniff_media", sniff_or_crash)
-    monkeypatch.setattr(folder, "SNIFF_LIMIT", 10.0)
     found, others = find_media([tmp_path], FileIndex())
-    assert [path.name for path in found] == ["crash", "good", "hang.mp4"]
+    assert [path.name for path in found] == ["crash", "good"]
     assert others == 1
 
 

@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from extractors.types import Audio
-from pipeline import clip as clip_module
+from pipeline import container as opening
 from pipeline.clip import Clip, open_clip
 from pipeline.errors import MediaError
 from pipeline.media import MediaNotes, _place, decode_sound, read_audio, read_frames
@@ -229,7 +229,7 @@ def test_whatever_the_stamps_are_times_increase_and_do_not_run_away(found, perio
 
 def test_pictures_that_grow_too_large_are_not_decoded(tmp_path, monkeypatch):
     clip = open_clip(make_clip(tmp_path / "clip.mkv"))
-    monkeypatch.setattr(clip_module, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(opening, "MAX_PIXELS", 1000)
     with pytest.raises(MediaError, match="nothing of its picture track could be decoded"):
         list(read_frames(clip))
 

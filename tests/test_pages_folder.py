@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.clip import identify_file
+from pipeline.container import identify_file
 from rmfn.pages.folder import render_index, write_index
 from tests.browser import open_browser, open_page
 

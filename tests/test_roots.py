@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from flows.places import check_named, check_new, check_path, check_place
-from pipeline.clip import identify_file
+from pipeline.container import identify_file
 from pipeline.errors import DatasetError, MediaError
 from pipeline.roots import VARIABLE, allow_roots, find_refusal, list_roots
 from pipeline.transcripts import read_transcript
