@@ -80,7 +80,7 @@ class Wav2Vec2:
         "auto": the one that the transcript says.
     pad : seconds by which a segment's rough times may be wrong; never reaches into a neighbour.
     window : seconds; longer stretches are followed from window to window.
-    threads, device : do not change the times.
+    threads, device : do not change the times. ``device`` is "cpu", "cuda", "cuda:1" or "auto".
     """
 
     model: str | None = None

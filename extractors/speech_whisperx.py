@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from extractors.loudness import find_quiet
 from extractors.mapped import forget_pages
 from extractors.resampling import resampled_length, resampled_slice
-from extractors.threads import few_threads
+from extractors.threads import few_threads, pick_device
 from extractors.types import Audio, Segment, Transcript
 from extractors.weights import (
     WEIGHTS,
@@ -74,8 +74,9 @@ class WhisperX:
     most_repetition : likewise for text that compresses better than this ratio, Whisper's sign of a
         loop (Radford et al., "Robust speech recognition via large-scale weak supervision", 2022,
         section 4.5).
-    compute_type : precision of CTranslate2.
-    batch_size, threads, device : do not change the text.
+    compute_type : precision of CTranslate2: "int8" anywhere, "float16" on a graphics card.
+    batch_size, threads, device : do not change the text. ``device`` is "cpu", "cuda" or "auto"; a
+        graphics card wants a ``batch_size`` of 8 or 16.
     """
 
     model: str = "tiny.en"
@@ -195,7 +196,7 @@ class WhisperX:
         load_model = _import_whisperx()
         pipeline = load_model(
             weights,
-            device=self.device,
+            device=pick_device(self.device),
             compute_type=self.compute_type,
             language=None if self.language == AUTO else self.language,
             threads=self.threads,

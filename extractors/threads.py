@@ -1,4 +1,4 @@
-"""How many processor threads the libraries may take: as many as help."""
+"""Where the libraries work: on how many threads, and on which device."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def few_threads(threads: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def pick_device(device: str) -> str:
+    """A device of torch; "auto" is the graphics card, if there is one that torch can use."""
+    if device != "auto":
+        return device
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"

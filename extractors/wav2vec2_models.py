@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.threads import few_threads
+from extractors.threads import few_threads, pick_device
 from extractors.weights import Weights, WeightsDamaged, locate_weights
 
 RATE = 16000  # Hz
@@ -178,6 +178,7 @@ def load_model(weights: Weights, device: str, threads: int) -> Listener:
             f"{weights.name}: {folder}: expected letters heard at {RATE} Hz, found "
             f"{len(letters)} letters at {extract.sampling_rate} Hz"
         )
+    device = pick_device(device)
     model = model.eval().to(device)
 
     def run(samples: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -450,6 +450,21 @@ def test_a_model_in_the_cache_of_the_hub_is_found(folder, tmp_path, monkeypatch)
         aligner.prepare("de")
 
 
+@pytest.mark.slow
+def test_a_device_that_is_left_to_the_machine(folder, monkeypatch):
+    import torch
+
+    from extractors.threads import pick_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert (pick_device("auto"), pick_device("cuda:1"), pick_device("cpu")) == (
+        "cuda", "cuda:1", "cpu",
+    )  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    words = Wav2Vec2(model=str(folder), device="auto")(play(SONG)[0], Transcript((Segment(SONG),)))
+    assert words == Wav2Vec2(model=str(folder))(play(SONG)[0], Transcript((Segment(SONG),)))
+
+
 def test_what_does_not_change_the_times_does_not_change_the_recipe():
     assert Wav2Vec2(threads=7, device="cuda") == Wav2Vec2()
     assert Wav2Vec2(model="owner/name") != Wav2Vec2()
