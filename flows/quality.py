@@ -31,6 +31,9 @@ flags a clip, or rejects it if you say so:
   speech_share        below 0.15   of the clip that words cover
   aligner_score       below 0.4    how well words and sound agree, the median of the words
   interpolated_share  above 0.2    words that could not be aligned
+  guessed_share       above 0.3    words that are not in the aligner's dictionary
+  repeated_share      above 0.3    words of a phrase said again and again
+  voiced_share        below 0.2    of the words' sound that is voiced
   irregular_share     above 0.05   frames out of step, or dropped
   other_faces         above 0      persons beside the speaker
   clipped_share       above 0.001  of the sound that is at full scale

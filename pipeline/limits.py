@@ -15,7 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline.quality import HIGH_INTERPOLATED, LOW_FACE, LOW_SCORE, LOW_SPEECH, describe_words
+from pipeline.quality import (
+    HIGH_GUESSED,
+    HIGH_INTERPOLATED,
+    HIGH_REPEATED,
+    LOW_FACE,
+    LOW_LEVEL,
+    LOW_SCORE,
+    LOW_SPEECH,
+    LOW_VOICED,
+    describe_words,
+)
 from pipeline.records import parse_json
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store
@@ -44,10 +54,13 @@ MEASURES = {
         "how well words and sound agree, the median of the words", True, LOW_SCORE
     ),
     "interpolated_share": Measure("words that could not be aligned", False, HIGH_INTERPOLATED),
+    "guessed_share": Measure("words that are not in the aligner's dictionary", False, HIGH_GUESSED),
+    "repeated_share": Measure("words of a phrase said again and again", False, HIGH_REPEATED),
+    "voiced_share": Measure("of the words' sound that is voiced", True, LOW_VOICED),
     "irregular_share": Measure("frames out of step, or dropped", False, 0.05),
     "other_faces": Measure("persons beside the speaker", False, 0.0),
     "clipped_share": Measure("of the sound that is at full scale", False, 0.001),
-    "level": Measure("of the loud parts, in dB below full scale", True, -40.0),
+    "level": Measure("of the loud parts, in dB below full scale", True, LOW_LEVEL),
 }
 
 
@@ -145,7 +158,10 @@ def measure_clip(quality: Mapping[str, Any]) -> dict[str, float | None]:
         "face_share": quality.get("face_share"),
         "speech_share": quality.get("speech_share"),
         "aligner_score": quality.get("aligner_score"),
-        "interpolated_share": _share(quality),
+        "interpolated_share": _share(quality, "interpolated"),
+        "guessed_share": _share(quality, "guessed"),
+        "repeated_share": _share(quality, "repeated"),
+        "voiced_share": quality.get("voiced_share"),
         "irregular_share": irregular / frames if frames else None,
         "other_faces": notes.get("other_persons"),
         "clipped_share": notes.get("audio_clipped", 0.0) if "audio_level" in notes else None,
@@ -159,7 +175,10 @@ def measure_words(sequence: AlignedSequence) -> dict[str, float | None]:
     return {
         "face_share": spoken["face_share"],
         "aligner_score": spoken["aligner_score"],
-        "interpolated_share": _share(spoken),
+        "interpolated_share": _share(spoken, "interpolated"),
+        "guessed_share": _share(spoken, "guessed"),
+        "repeated_share": _share(spoken, "repeated"),
+        "voiced_share": spoken["voiced_share"],
     }
 
 
@@ -227,9 +246,10 @@ def _change(limits: Mapping[str, float], changes: Mapping[str, Any]) -> dict[str
     return {name: x for name, x in changed.items() if x is not False or name not in MEASURES}
 
 
-def _share(spoken: Mapping[str, Any]) -> float | None:
-    words = spoken.get("words")
-    return spoken["interpolated"] / words if words else None
+def _share(spoken: Mapping[str, Any], kind: str) -> float | None:
+    """Of the words; None where they were not counted, as before there was that measure."""
+    words, counted = spoken.get("words"), spoken.get(kind)
+    return counted / words if words and counted is not None else None
 
 
 def _find_beyond(

@@ -19,6 +19,12 @@ LOW_SCORE = 0.4
 LOW_FACE = 0.5
 HIGH_INTERPOLATED = 0.2
 LOW_SPEECH = 0.15
+HIGH_GUESSED = 0.3
+HIGH_REPEATED = 0.3
+LOW_VOICED = 0.2
+LOW_LEVEL = -40.0  # dB below full scale
+TIMES = 3  # a phrase said so often on end is repeated
+PHRASE = 20  # words, the longest phrase that is looked for
 LONG_GAP = 0.2  # s
 LONG_FREEZE = 1.0  # s
 
@@ -87,11 +93,31 @@ def describe_words(sequence: AlignedSequence) -> dict[str, Any]:
         "words": len(sequence.words),
         "interpolated": sum(word.score is None for word in sequence.words),
         "guessed": sum(word.guessed for word in sequence.words),
+        "repeated": count_repeated([word.text for word in sequence.words]),
         "without_vector": _count_empty(sequence.features.get("language")),
         "aligner_score": float(np.median(scores)) if scores else None,
         "voiced_share": _mean_column(sequence.features.get("acoustic"), "voiced", "vuv"),
         "face_share": _mean_coverage(sequence.features.get("visual")),
     }
+
+
+def count_repeated(texts: Sequence[str]) -> int:
+    """How many words are of a phrase of at most `PHRASE` words that is said at least `TIMES` times
+    on end: what a recogniser writes down that has lost itself in music or noise.
+
+    Capitals and punctuation make no difference.
+    """
+    plain = ["".join(filter(str.isalnum, text.casefold())) or text for text in texts]
+    repeated = np.zeros(len(plain), bool)
+    for length in range(1, min(PHRASE, len(plain) // TIMES) + 1):
+        first = 0  # of a run of words each of which is that of one phrase before
+        for place in range(length, len(plain) + 1):
+            if place < len(plain) and plain[place] == plain[place - length]:
+                continue
+            if place - first >= TIMES * length:
+                repeated[first:place] = True
+            first = place - length + 1
+    return int(repeated.sum())
 
 
 def _warn_of_words(spoken: dict[str, Any], speech_share: float) -> list[str]:
@@ -106,6 +132,22 @@ def _warn_of_words(spoken: dict[str, Any], speech_share: float) -> list[str]:
         found.append(
             f"{spoken['interpolated']} of {words} words could not be aligned; their times are "
             "interpolated between their neighbours"
+        )
+    if spoken["guessed"] > HIGH_GUESSED * words:
+        found.append(
+            f"{spoken['guessed']} of {words} words are not in the aligner's dictionary: are they "
+            "of the recipe's language?"
+        )
+    if spoken["repeated"] > HIGH_REPEATED * words:
+        found.append(
+            f"{spoken['repeated']} of {words} words are a phrase said again and again: was that "
+            "said, or written down by a speech recogniser that heard music or noise?"
+        )
+    voiced = spoken["voiced_share"]
+    if voiced is not None and voiced < LOW_VOICED:
+        found.append(
+            f"only {voiced:.0%} of the words' sound is voiced (speech has more than "
+            f"{LOW_VOICED:.0%}): is it speech, and not noise?"
         )
     if speech_share < LOW_SPEECH:
         found.append(f"only {speech_share:.0%} of the clip is speech")
@@ -137,6 +179,10 @@ def _warn_of_media(clip: Clip, notes: Mapping[str, float | str]) -> list[str]:
         found.append(f"one of {len(clip.audio)} sound tracks was taken: the default, or the first")
     if notes.get("audio_truncated") or notes.get("video_truncated"):
         found.append("the file ends before its declared end: it was probably cut short")
+    if (level := notes.get("audio_level")) is not None and float(level) < LOW_LEVEL:
+        found.append(
+            f"the sound is very quiet: its loud parts are {float(level):.0f} dB below full scale"
+        )
     if broken := int(notes.get("audio_errors", 0)) + int(notes.get("video_errors", 0)):
         found.append(f"{broken} broken packets were left out")
     if (gaps := float(notes.get("audio_gap_seconds", 0))) > LONG_GAP:

@@ -24,6 +24,9 @@ from pipeline.store import Store
 GOOD = {
     "words": 10,
     "interpolated": 1,
+    "guessed": 2,
+    "repeated": 0,
+    "voiced_share": 0.8,
     "aligner_score": 0.9,
     "speech_share": 0.6,
     "face_share": 1.0,
@@ -44,6 +47,9 @@ def test_a_good_clip_is_ok_and_fully_measured():
         "speech_share": 0.6,
         "aligner_score": 0.9,
         "interpolated_share": 0.1,
+        "guessed_share": 0.2,
+        "repeated_share": 0.0,
+        "voiced_share": 0.8,
         "irregular_share": 0.0,
         "other_faces": 0,
         "clipped_share": 0.0,
@@ -61,6 +67,9 @@ def test_a_good_clip_is_ok_and_fully_measured():
         (spoil(speech_share=0.1), "speech_share", "speech_share 0.1 < 0.15"),
         (spoil(aligner_score=0.3), "aligner_score", "aligner_score 0.3 < 0.4"),
         (spoil(interpolated=3), "interpolated_share", "interpolated_share 0.3 > 0.2"),
+        (spoil(guessed=4), "guessed_share", "guessed_share 0.4 > 0.3"),
+        (spoil(repeated=9), "repeated_share", "repeated_share 0.9 > 0.3"),
+        (spoil(voiced_share=0.1), "voiced_share", "voiced_share 0.1 < 0.2"),
         (
             spoil(notes={"frames_irregular": 4, "frames_dropped": 2}),
             "irregular_share",
@@ -94,7 +103,8 @@ def test_what_a_clip_does_not_have_is_not_judged():
     sound["notes"] = {}
     limits = Limits({}, {name: 1e9 if m.low else -1e9 for name, m in MEASURES.items()})
     found = judge(measure_clip(sound), limits)
-    assert found.rejected_for == ("speech_share", "aligner_score", "interpolated_share")
+    said = "speech_share aligner_score interpolated_share guessed_share repeated_share voiced_share"
+    assert found.rejected_for == tuple(said.split())
 
 
 def test_rejection_goes_before_flags():
@@ -156,11 +166,18 @@ def test_limits_as_they_are_typed():
 
 
 def make_rows(clip_id, scores, coverage):
-    words = tuple(Word("w", float(n), n + 0.5, score) for n, score in enumerate(scores))
+    words = tuple(Word(f"w{n}", float(n), n + 0.5, score) for n, score in enumerate(scores))
     ones = np.ones((len(words), 1), np.float32)
     return AlignedSequence(
         clip_id, words, {"visual": WordFeatures(ones, np.float32(coverage), ("x",))}
     )
+
+
+def test_what_was_not_measured_when_the_quality_was_kept_is_not_judged():
+    """Rows that were made before there were these measures."""
+    old = {name: x for name, x in GOOD.items() if name not in ("guessed", "repeated")}
+    assert measure_clip(old)["repeated_share"] is None
+    assert judge(measure_clip(old), Limits()).status == "ok"
 
 
 def test_words_are_judged_by_themselves():
@@ -169,6 +186,9 @@ def test_words_are_judged_by_themselves():
         "face_share": 0.5,
         "aligner_score": pytest.approx(0.6),
         "interpolated_share": 0.25,
+        "guessed_share": 0.0,
+        "repeated_share": 0.0,
+        "voiced_share": None,
     }
     assert measure_words(rows.between(0, 1))["face_share"] == 1
 

@@ -9,7 +9,7 @@ import pytest
 
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.clip import AudioStream, Clip, VideoStream
-from pipeline.quality import describe_words, measure_quality
+from pipeline.quality import count_repeated, describe_words, measure_quality
 from pipeline.sequence import AlignedSequence
 
 SOUND = AudioStream(0, "aac", 48000, 2, "stereo", 0.0, 10.0, None, True)
@@ -83,6 +83,7 @@ def test_words_are_counted(measure):
         "words": 4,
         "interpolated": 2,
         "guessed": 1,
+        "repeated": 0,
         "without_vector": 1,
         "aligner_score": pytest.approx(0.7),
         "voiced_share": pytest.approx(0.5),
@@ -96,6 +97,8 @@ def test_words_are_counted(measure):
         (make_words([0.1] * 8), make_face([True]), "fit the sound badly"),
         (make_words([0.9, None] * 4), make_face([True]), "4 of 8 words could not be aligned"),
         (make_words([0.9]), make_face([True]), "only 8% of the clip is speech"),
+        (make_words([0.9] * 8, (0, 3, 5)), make_face([True]), "3 of 8 words are not in the"),
+        (GOOD, make_face([True], audio_level=-55.2), "loud parts are -55 dB below full scale"),
         (GOOD, make_face([False] * 5), "no face was found"),
         (GOOD, make_face([True] + [False] * 4), "in only 20% of the frames"),
         (GOOD, make_face([True], other_persons=2), "2 other faces were seen"),
@@ -116,3 +119,84 @@ def test_sound_alone_and_several_sound_tracks_are_told():
     assert "no picture" in warn(make_sequence(GOOD), None, alone)
     two = Clip("ab12", Path("talk.mkv"), 10.0, "matroska", 0.0, (SOUND, SOUND), (PICTURE,))
     assert "one of 2 sound tracks" in warn(make_sequence(GOOD), make_face([True]), two)
+
+
+def say(text, **settings):
+    words = [
+        Word(token, n * 0.5, n * 0.5 + 0.45, settings.get("score", 0.9))
+        for n, token in enumerate(text.split())
+    ]
+    return make_sequence(tuple(words), voiced=settings.get("voiced"))
+
+
+PHRASE = "Thank you for watching, please subscribe to my channel."
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated"),
+    [
+        (f"{PHRASE} " * 5, 45),
+        (f"{PHRASE} " * 2, 0),  # twice is said
+        (f"Hello everyone. {PHRASE} {PHRASE.upper()} {PHRASE.replace(',', '')} Bye!", 27),
+        (f"{PHRASE} " * 3 + "Thank you for", 30),  # cut off in the middle
+        ("you " * 30, 30),
+        ("No, no, no, I said so.", 3),
+        ("la la la di da la la la di da la la la di da", 15),
+        ("one two three four five six seven eight nine ten", 0),
+        ("... ... ...", 3),
+        ("word", 0),
+        ("", 0),
+    ],
+)
+def test_repetition_is_counted(text, repeated):
+    assert count_repeated(text.split()) == repeated
+
+
+def test_repetition_is_found_where_it_was_planted():
+    """Against a plain search: every word is of a phrase that stands there three times on end."""
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        texts = [str(x) for x in random.integers(0, 3, random.integers(0, 25))]
+        found = set()
+        for start in range(len(texts)):
+            for length in range(1, len(texts) // 3 + 1):
+                parts = [texts[start + n * length :][:length] for n in range(3)]
+                if parts[0] == parts[1] == parts[2] and len(parts[2]) == length:
+                    end = start + 3 * length
+                    while end < len(texts) and texts[end] == texts[end - length]:
+                        end += 1
+                    found |= set(range(start, end))
+        assert count_repeated(texts) == len(found), texts
+
+
+def test_what_was_heard_into_music_is_told():
+    assert "45 of 45 words are a phrase said again and again" in warn(say(f"{PHRASE} " * 5), None)
+    assert "again and again" not in warn(say("No, no, no, I said so yesterday, did I not?"), None)
+
+
+def test_words_over_noise_are_told():
+    noise = np.full((8, 1), 0.05, np.float32)
+    said = warn(make_sequence(GOOD, voiced=noise), make_face([True]))
+    assert "only 5% of the words' sound is voiced (speech has more than 20%)" in said
+    unknown = make_sequence(GOOD, voiced=np.full((8, 1), np.nan, np.float32))
+    assert warn(unknown, make_face([True])) == ""
+
+
+@pytest.mark.slow
+def test_a_transcript_in_another_language_is_told():
+    """English is heard, the transcript is French: neither the sound nor the dictionary has it."""
+    from extractors.align_pocketsphinx import Sphinx
+    from extractors.types import Segment, Transcript
+    from tests.speech_maker import speak
+
+    audio, _ = speak("I really enjoyed this movie, and the acting was wonderful.")
+    french = "Aujourd'hui, nous sommes heureux d'accueillir nos voisins malgré le temps pluvieux."
+    align = Sphinx()
+    right = align(audio, Transcript((Segment("I really enjoyed this movie, and the acting was "
+                                             "wonderful."),)))  # fmt: skip
+    wrong = align(audio, Transcript((Segment(french),)))
+    assert "is this the transcript of this clip" not in warn(make_sequence(right), None)
+    assert "not in the aligner's dictionary" not in warn(make_sequence(right), None)
+    said = warn(make_sequence(wrong), None)
+    assert "not in the aligner's dictionary" in said
+    assert "is this the transcript of this clip" in said or "could not be aligned" in said
