@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flows.served import SERVER, pick_up
 from pipeline.roots import allow_roots, list_roots
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def serve_flows(limit: int = 1, roots: Sequence[str] = ()) -> int:
     if limit < 1:
         raise ValueError(f"the limit of runs at a time must be at least 1, got {limit}")
     allow_roots(roots or [Path.cwd()])
+    os.environ[SERVER] = str(os.getpid())
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     from flows.prefect_plugin import answers, find_served
@@ -127,8 +129,11 @@ async def _serve(api_url: str, limit: int, own: bool) -> int:
     # No pausing at the end: schedules belong to the server, which mostly ends with this process.
     runner = Runner(name="rmfn", limit=limit, query_seconds=POLL_SECONDS, pause_on_shutdown=False)
     deployments = await list_deployments()
-    for deployment in deployments:
-        await runner.aadd_deployment(deployment)
+    known = [await runner.aadd_deployment(deployment) for deployment in deployments]
+    if own:  # nobody else can be at work on them
+        async with get_client() as client:
+            if left := await pick_up(client, known):
+                print(f"Left by a killed `rmfn serve`, and begun again: {left} runs.", flush=True)
     polling = asyncio.create_task(runner.start())
     while not runner.started and not polling.done():
         await asyncio.sleep(0.05)

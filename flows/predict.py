@@ -7,8 +7,6 @@ the store already has is not done again (so Prefect's own caching stays off).
 from __future__ import annotations
 
 import logging
-import os
-import signal
 import tempfile
 import time
 from contextlib import nullcontext
@@ -31,10 +29,13 @@ from extractors.weights import WeightsMissing
 from flows import run
 from flows.display import describe_spread, describe_value
 from flows.places import TypedText, check_named, check_new, check_path, check_place
+from flows.served import end_with_server, give_up
 from pipeline.errors import ClipError
 
 # What a person can put right: told in one line. Anything else is a defect and keeps its traceback.
 USER_ERRORS = (ClipError, WeightsMissing, ValueError, OSError)
+
+end_with_server()
 
 
 def is_news(record: logging.LogRecord) -> bool:
@@ -166,7 +167,7 @@ def predict_video(
                 embed_video,
             )
     except (TerminationSignal, KeyboardInterrupt):
-        _give_up()
+        give_up()
         raise
     except USER_ERRORS as error:
         logger.debug("what failed", exc_info=True)
@@ -286,16 +287,6 @@ def _keep_in(store: str | None) -> Any:
     if store is not None:
         return nullcontext(store)
     return tempfile.TemporaryDirectory(prefix="rmfn-", ignore_cleanup_errors=True)
-
-
-def _give_up() -> None:
-    """End a served run that is told to stop, at once.
-
-    Its stages are threads deep in native code that nothing can interrupt, and Prefect would wait
-    for them until it kills the process half a minute later. Whoever told it to stop reports it.
-    """
-    if "PREFECT__FLOW_RUN_ID" in os.environ:
-        os._exit(128 + signal.SIGTERM)
 
 
 def _show(value: Any) -> str:

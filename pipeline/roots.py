@@ -84,7 +84,7 @@ def _is_elsewhere(place: str) -> bool:
 
 
 def _resolve(place: str) -> Path:
-    return Path(os.path.realpath(os.path.expanduser(open_place(place))))
+    return Path(os.path.realpath(os.path.expanduser(str(open_place(place)))))
 
 
 def _describe(path: Path) -> str:

@@ -227,3 +227,34 @@ def test_limit_must_let_one_run() -> None:
 
     with pytest.raises(ValueError, match="limit of runs at a time must be at least 1, got 0"):
         serve_flows(limit=0)
+
+
+def test_a_run_that_was_cut_off_too_often_is_not_begun_again() -> None:
+    import asyncio
+    from types import SimpleNamespace
+    from uuid import uuid4
+
+    from prefect.client.schemas.objects import StateType
+
+    from flows.served import TRIES, pick_up
+
+    told = {}
+
+    class Client:
+        async def read_flow_runs(self, **filters: Any) -> list[Any]:
+            return [
+                SimpleNamespace(id="waits", state_type=StateType.PENDING, run_count=0),
+                SimpleNamespace(id="works", state_type=StateType.RUNNING, run_count=TRIES - 1),
+                SimpleNamespace(id="kills", state_type=StateType.RUNNING, run_count=TRIES),
+                SimpleNamespace(id="stops", state_type=StateType.CANCELLING, run_count=1),
+            ]
+
+        async def set_flow_run_state(self, run: str, state: Any, force: bool) -> None:
+            told[run] = state.type.value, state.message, force
+
+    assert asyncio.run(pick_up(Client(), [uuid4()])) == 4
+    again = "SCHEDULED", "`rmfn serve` was killed; the run is begun again", True
+    assert told["waits"] == told["works"] == again
+    assert told["kills"][0] == "CRASHED"
+    assert "killed 3 times while this run was at work" in told["kills"][1]
+    assert told["stops"][0] == "CANCELLED"
