@@ -78,10 +78,8 @@ def _download(weights: Weights) -> None:
             max_workers=1,
         )
     except (HfHubHTTPError, HFValidationError, RequestException, OSError) as error:
-        reason = error.__cause__ or error
         raise WeightsMissing(
-            f"{weights.name} cannot be fetched from {source} ({type(reason).__name__}: "
-            f"{' '.join(str(reason).split()):.200})"
+            f"{weights.name} cannot be fetched from {source}: {_explain(error)}"
         ) from error
     if find_cached(weights, cache) is None:  # it is content with what is there if it gets no answer
         raise WeightsMissing(
@@ -92,3 +90,18 @@ def _download(weights: Weights) -> None:
             f"{weights.name}: {', '.join(damaged)} of {source} came with another hash than "
             "expected and was removed; if it does so again, it has changed there"
         )
+
+
+def _explain(error: BaseException) -> str:
+    """Why the hub did not give something, in few words."""
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+    from requests.exceptions import ConnectionError, Timeout
+
+    reason = error.__cause__ or error
+    if isinstance(error, RepositoryNotFoundError):
+        return "there is no such repository, or it asks for a login (hf auth login)"
+    if isinstance(reason, OfflineModeIsEnabled):
+        return "HF_HUB_OFFLINE forbids it"
+    if isinstance(reason, ConnectionError | Timeout):
+        return f"no connection ({type(reason).__name__})"
+    return f"{type(reason).__name__}: {' '.join(str(reason).split()):.200}"
