@@ -18,7 +18,7 @@ predict: setup
 	$(BIN)/rmfn predict $(CLIP)
 
 test: setup lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .
