@@ -70,7 +70,7 @@ async def pick_up(client: Any, deployments: Sequence[Any]) -> int:
         FlowRunFilterState,
         FlowRunFilterStateType,
     )
-    from prefect.client.schemas.objects import StateType
+    from prefect.client.schemas.objects import State, StateType
     from prefect.states import Cancelled, Crashed, Scheduled
 
     cut_off = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
@@ -82,7 +82,9 @@ async def pick_up(client: Any, deployments: Sequence[Any]) -> int:
     )
     for run in found:
         if run.state_type == StateType.CANCELLING:
-            state = Cancelled(message="`rmfn serve` was killed while the run was being cancelled")
+            state: State[Any] = Cancelled(
+                message="`rmfn serve` was killed while the run was being cancelled"
+            )
         elif run.run_count >= TRIES:
             state = Crashed(
                 message=f"`rmfn serve` was killed {run.run_count} times while this run was at work:"

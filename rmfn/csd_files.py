@@ -119,8 +119,13 @@ def _read(path: Path, file: h5py.File) -> CompSequence:
                 f"{list(times.shape)}"
             )
         times = times.astype(np.float64)
-        if not np.isfinite(times).all() or (times[:, 1] < times[:, 0]).any():
-            raise DatasetError(f"{where}: expected intervals with start <= end, all of them finite")
+        wrong = ~np.isfinite(times).all(axis=1) | (times[:, 1] < times[:, 0])
+        if wrong.any():
+            start, end = times[wrong.argmax()]
+            raise DatasetError(
+                f"{where}: expected intervals with start <= end, all of them finite; found "
+                f"{start:g} to {end:g} in row {wrong.argmax()}"
+            )
         values = read_values(entry["features"], where)
         if values.ndim != 2 or len(values) != len(times):
             raise DatasetError(
@@ -137,14 +142,17 @@ def _read(path: Path, file: h5py.File) -> CompSequence:
     said = root.get("metadata", {})
     if isinstance(said, h5py.Group):
         refuse_links(said, f"{path}: metadata")
-    role, unheld = _text(said.get("rmfn role")), read_unheld(_text(said.get("rmfn")))
+    role, unheld = (
+        _text(said.get("rmfn role"), f"{path}: metadata"),
+        read_unheld(_text(said.get("rmfn"), f"{path}: metadata")),
+    )
     return CompSequence(path, roots[0], features, intervals, role or "", unheld)
 
 
-def _text(entry: Any) -> str | None:
+def _text(entry: Any, where: str) -> str | None:
     if entry is None:
         return None
-    value = read_values(entry, "metadata").reshape(-1)[0]
+    value = read_values(entry, where).reshape(-1)[0]
     return value.decode() if isinstance(value, bytes) else str(value)
 
 

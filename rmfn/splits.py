@@ -48,7 +48,10 @@ def make_splits(
             )
     names = sorted(set(groups))
     if "" in names:
-        raise DatasetError(f"segment {list(groups).index('')} belongs to no speaker or video")
+        raise DatasetError(
+            f"segment {list(groups).index('') + 1} of {len(groups)} has neither speaker nor video, "
+            "and could end up on two sides"
+        )
     if len(names) < len(shares) or not shares:
         raise DatasetError(
             f"{len(names)} speakers or videos cannot be split into {len(shares)} parts"

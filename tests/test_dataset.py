@@ -286,7 +286,7 @@ def test_splits_have_about_their_share():
         (["a", "b"], (0.5, -0.5), "share of -0.5 for 'valid'"),
         (["a", "b"], {"dev": 1}, "for 'dev'; expected"),
         (["a", "b"], {"train": float("nan")}, "share of nan"),
-        (["a", ""], (0.5, 0.5), "segment 1 belongs to no speaker"),
+        (["a", ""], (0.5, 0.5), "segment 2 of 2 has neither speaker nor video"),
     ],
 )
 def test_shares_that_are_none(groups, shares, message):

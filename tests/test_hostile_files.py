@@ -586,3 +586,50 @@ def test_the_command_refuses_in_one_line(checkpoint):
         f"error: {checkpoint / 'model.json'}: cannot be read as a model: nested too deeply, which "
         "no such file is"
     )
+
+
+# Pages
+
+
+def test_pages_put_text_into_html_as_text_only():
+    """Nothing in a template or a script of a page takes text for HTML."""
+    folder = ROOT / "rmfn" / "pages"
+    unsafe = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "|safe", "| safe")
+    files = [*folder.rglob("*.html"), *folder.rglob("*.js")]
+    assert files
+    found = {
+        str(file.name): [name for name in unsafe if name in file.read_text()]
+        for file in files
+        if any(name in file.read_text() for name in unsafe)
+    }
+    assert not found
+    # What is marked as HTML is the page's own code, and data that `embed` has escaped.
+    marked = [f.name for f in folder.glob("*.py") if "Markup(" in f.read_text()]
+    assert marked == ["page.py"]
+
+
+def test_text_from_outside_cannot_leave_a_page_s_script():
+    from rmfn.pages.page import embed, render_page
+
+    hostile = "</script><script>alert(1)</script><!--<img src=x onerror=alert(1)>\u2028 & \"'"
+    data = {"words": [hostile], hostile: {"name": hostile}}
+    embedded = embed(data)
+    assert not set(embedded) & set("<>&\u2028")
+    assert json.loads(embedded) == data
+    report = {"clips": [], "recipe": hostile, "model": None, "seconds": 0.0}
+    failed = {"path": hostile, "status": "failed", "stage": hostile, "reason": hostile}
+    page = render_page(
+        "folder.html",
+        hostile,
+        data=data,
+        report={**report, "clips": [failed]},
+        labels=[],
+        spans={},
+        rows=[],
+        failed=[failed],
+        describe_value=str,
+        describe_spread=str,
+    )
+    assert "alert(1)" in page
+    assert "<script>alert" not in page
+    assert "<img src=x" not in page

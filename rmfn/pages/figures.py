@@ -60,9 +60,7 @@ def write_figures(
         end = f"-{plain_name(curve['label'])}" if len(curves) > 1 else ""
         made[f"timeline{end}"] = partial(draw_timeline, curve, rows, duration)
         made[f"words{end}"] = partial(draw_words, curve, choose_utterances(curve))
-    made["attention"] = partial(
-        draw_attention, curves[0], explained, choose_utterances(curves[0])
-    )
+    made["attention"] = partial(draw_attention, curves[0], explained, choose_utterances(curves[0]))
     return save_figures(folder, made)
 
 
