@@ -35,7 +35,7 @@ from extractors.mapped import map_samples
 from extractors.types import Audio, FeatureTrack, Frame
 from extractors.weights import WeightsDamaged, WeightsMissing
 from pipeline.clip import Clip
-from pipeline.errors import ClipError, MediaError, NoFace
+from pipeline.errors import ClipError, MediaError
 from pipeline.media import RATE, MediaNotes, Sound, read_frames
 from pipeline.memory import release_memory, share_one_heap
 from pipeline.store import read_track, write_track
@@ -44,7 +44,7 @@ from pipeline.store import read_track, write_track
 KNOWN = {
     error.__name__: error
     for error in (
-        *(MediaError, NoFace, WeightsDamaged, WeightsMissing),
+        *(MediaError, WeightsDamaged, WeightsMissing),
         *(ImportError, MemoryError, OSError),
     )
 }

@@ -43,12 +43,6 @@ class AlignmentFailed(ClipError):
     stage = "align"
 
 
-class NoFace(ClipError):
-    """A face was demanded and none was found."""
-
-    stage = "visual"
-
-
 class RecipeError(ValueError):
     """A recipe file is wrong: an unknown key, a wrong type, an unknown backend."""
 

@@ -122,7 +122,7 @@ def test_senseless_settings_are_refused(settings, message):
 
 
 def test_a_missing_model_is_said(portrait):
-    with pytest.raises(WeightsMissing, match=r"face-landmarker: no such file.*/nowhere"):
+    with pytest.raises(WeightsMissing, match=r"face-landmarker .* is missing; looked at: /nowhere"):
         MediaPipe(path="/nowhere")([Frame(portrait, 0.0)])
 
 
