@@ -1,6 +1,6 @@
 """Broken media through the pipeline: each must end in a result or in one of the typed errors.
 
-python -m benchmarks.fuzz [--cases 5000] [--seed 1] [--workers 1] [--timeout 60] [--memory 1500]
+python -m benchmarks.fuzz [--cases 5000] [--seed 1] [--workers 1] [--timeout 60] [--memory 2000]
                           [--minutes 15]            as many of them as can be begun in that time
 python -m benchmarks.fuzz --seed 1 --case 1234      one of them again, its file being kept
 python -m benchmarks.fuzz --batch 60                some through `rmfn batch`, with real models
@@ -65,7 +65,7 @@ KINDS: tuple[Callable[[Random, Goods, Path], Path], ...] = (
     odd_media.odd_streams, odd_media.stills, odd_media.documents, odd_media.no_files,
     odd_media.names,
 )  # fmt: skip
-TIMEOUT, MEMORY = 60.0, 1500.0  # s; MB resident of a worker and its children together
+TIMEOUT, MEMORY = 60.0, 2000.0  # s; MB resident of a worker and its children together
 FENCE = 12 << 30  # bytes of addresses a process may ask for, so that the machine survives
 RESULT, WARNED = "result", "with warnings"
 # What the record of a batch says of a clip for which there is no typed error.
