@@ -22,8 +22,7 @@ RATE = 16000  # Hz
 PIECE = 20.0  # s heard at once: the network's memory grows with the square of it
 CONTEXT = 1.0  # s that it hears besides, before and after, and that is thrown away
 
-# Language -> repository. None of them is bound to non-commercial use by what their pages say, but
-# that is for whoever uses them to see.
+# Language -> repository, whose page states its licence.
 MODELS = {
     "ar": "jonatasgrosman/wav2vec2-large-xlsr-53-arabic",
     "ca": "softcatala/wav2vec2-large-xlsr-catala",
