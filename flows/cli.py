@@ -16,6 +16,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from extractors.threads import leave_cores_to_stages
+from flows.arguments import add_recipe
 from pipeline.records import to_json, write_json
 
 EPILOG = """\
@@ -46,9 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no text
     share_one_heap()
-    # A clip's stages share the cores; threads inside a stage would mostly wait for each other.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    leave_cores_to_stages()
     try:
         with nullcontext() if options.debug else _only_our_words():
             return options.run(options)
@@ -194,14 +194,6 @@ def _build_parser() -> argparse.ArgumentParser:
             "--debug", action="store_true", default=argparse.SUPPRESS, help="show tracebacks"
         )
         return made
-
-    def add_recipe(made: argparse.ArgumentParser) -> None:
-        made.add_argument(
-            "--recipe",
-            default="embedded",
-            metavar="NAME|FILE.toml",
-            help="how features are made (default: embedded)",
-        )
 
     predict = command("predict", _predict, "predict a video or sound file")
     predict.add_argument("clip", help="video or sound file")

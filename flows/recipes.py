@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from flows.arguments import explain
+from flows.arguments import add_recipe, explain
 
 DOCTOR_TEXT = """\
 examples:
@@ -52,12 +52,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands to the parser."""
     doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
     explain(doctor, DOCTOR_TEXT)
-    doctor.add_argument(
-        "--recipe",
-        default="embedded",
-        metavar="NAME|FILE.toml",
-        help="how features are made (default: embedded)",
-    )
+    add_recipe(doctor)
     doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
 
     weights = command("weights", _weights, "list the models of a recipe, or fetch what is missing")
