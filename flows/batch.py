@@ -163,10 +163,10 @@ def run_batch(
     index.save()
     batch = _Batch(asked, store, index, paths, retry_failed, on_told)
     try:
-        batch.reuse()
-        if left := len(batch.left):
-            batch.pace.begin()
-            with share_scratch():
+        with share_scratch():  # also where all is finished: it removes what killed batches left
+            batch.reuse()
+            if left := len(batch.left):
+                batch.pace.begin()
                 runner(
                     partial(put_through, asked=asked),
                     batch.draw(),

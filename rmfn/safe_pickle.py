@@ -143,6 +143,10 @@ class _Array(np.ndarray):
             raise DatasetError(f"it holds an array of {list(shape)} {dtype} with other values")
         super().__setstate__((1, shape, dtype, bool(fortran), values))  # type: ignore[arg-type]
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Written again it is numpy's own."""
+        return self.view(np.ndarray).__reduce_ex__(protocol)
+
 
 class _Call:
     """A function that a pickle may call, and can do nothing else to."""

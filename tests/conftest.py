@@ -55,7 +55,7 @@ class Served:
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[Served]:
+def serve(home: Path, *arguments: str) -> Iterator[Served]:
     """``rmfn serve`` as a newcomer starts it, with its own home and port; gone at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -69,7 +69,7 @@ def serve(home: Path) -> Iterator[Served]:
     log = home / "serve.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            ["rmfn", "serve"],
+            ["rmfn", "serve", *arguments],
             cwd=ROOT,
             env=env,
             stdin=subprocess.DEVNULL,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from pipeline.errors import DatasetError
 from rmfn.baselines import MODELS
 from rmfn.dataset import save_dataset
 from rmfn.systems import GROUPS
-from tests.conftest import Served
+from tests.conftest import Served, serve
 from tests.planted import make_planted, make_videos
 
 PLAN = {
@@ -222,9 +223,22 @@ def test_a_plan_survives_its_file(tmp_path):
     assert load_plan(tmp_path / "part.json") == Plan(settings=TrainSettings(epochs=3))
 
 
+@pytest.fixture
+def served_here(tmp_path: Path) -> Iterator[Served]:
+    """A server whose runs may use the test's own folder; Prefect in this process talks to it."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    (tmp_path / "home").mkdir()
+    with (
+        serve(tmp_path / "home", "--root", str(tmp_path)) as running,
+        temporary_settings({PREFECT_API_URL: running.api_url}),
+    ):
+        yield running
+
+
 @pytest.mark.slow
 def test_deployments_extract_predict_train_and_retrain(
-    prefect_api: Served, tmp_path: Path, plan
+    served_here: Served, tmp_path: Path, plan
 ) -> None:
     """Started by name, as `prefect deployment run` does; no model is loaded to recognise speech."""
     from prefect.client.orchestration import get_client
@@ -258,11 +272,11 @@ def test_deployments_extract_predict_train_and_retrain(
             flow_run = client.create_flow_run_from_deployment(deployment.id, parameters=given)
             deadline = time.monotonic() + 240
             while not flow_run.state.is_final():
-                assert time.monotonic() < deadline, prefect_api.log.read_text()
+                assert time.monotonic() < deadline, served_here.log.read_text()
                 time.sleep(0.5)
                 flow_run = client.read_flow_run(flow_run.id)
             assert flow_run.state.is_completed(), (
-                f"{flow_run.state.message}\n{prefect_api.log.read_text()}"
+                f"{flow_run.state.message}\n{served_here.log.read_text()}"
             )
             made = client.read_artifacts(
                 artifact_filter=ArtifactFilter(

@@ -88,7 +88,7 @@ def test_size_must_be_the_tables(small_table):
 
 def test_missing_table_is_named():
     with pytest.raises(
-        WeightsMissing, match=r"missing; looked at: /nowhere\. .*rmfn vectors import"
+        WeightsMissing, match=r"missing; looked at: /nowhere; .*rmfn vectors import"
     ):
         GloVe(path="/nowhere")([["good"]])
 

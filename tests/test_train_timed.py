@@ -47,7 +47,9 @@ class Toy:
 @pytest.fixture(autouse=True)
 def toy_language(monkeypatch):
     monkeypatch.setattr("extractors.language_minilm.MiniLM.__call__", Toy.__call__)
-    monkeypatch.setattr("extractors.language_minilm.MiniLM.names", Toy.names)
+    adapted = tuple(name.replace("toy", "toy-adapted") for name in Toy.names)
+    names = property(lambda backend: adapted if backend.adapter else Toy.names)
+    monkeypatch.setattr("extractors.language_minilm.MiniLM.names", names)
 
 
 @pytest.fixture
