@@ -39,7 +39,7 @@ def test_names_need_no_model():
 
 
 def test_missing_weights_are_named():
-    with pytest.raises(WeightsMissing, match="minilm .* is missing; looked at: /nowhere"):
+    with pytest.raises(WeightsMissing, match=r"minilm .* is missing; looked at: /nowhere"):
         MiniLM(path="/nowhere")([["a"]])
 
 
