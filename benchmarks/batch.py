@@ -25,9 +25,9 @@ from typing import Any
 import psutil
 
 from benchmarks.made_clips import join_clips, make_talk
+from extractors.threads import leave_cores_to_stages
 
 ROOT = Path(__file__).resolve().parent.parent
-ENV = {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", **os.environ}
 ENTRIES = 10_000
 LONG = 120  # minutes
 FRAMES_SECONDS = 10  # of pictures lie ready in memory
@@ -44,7 +44,7 @@ class Tree:
         self._thread.start()
 
     def _watch(self) -> None:
-        while not self._over.wait(0.1):
+        while not self._over.wait(0.5):
             self.sample()
 
     def sample(self) -> float:
@@ -208,7 +208,7 @@ def measure_long(folder: Path) -> None:
 
 def _ask(child: str, *arguments: str) -> dict[str, float]:
     command = [sys.executable, "-m", "benchmarks.batch", "--child", child, *arguments]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT, env=ENV)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -221,6 +221,7 @@ def main() -> None:
     for name in ("--child", "--folder", "--store"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    leave_cores_to_stages()
     if options.child == "warm":
         print(json.dumps(run_warm(options.folder, options.store, options.workers[0])))
         return

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,8 @@ import time
 from pathlib import Path
 
 import psutil
+
+from extractors.threads import leave_cores_to_stages
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -61,15 +62,9 @@ def _count_cpu() -> float:
     return sum(each.user + each.system for each in times)
 
 
-# One thread a stage, as the command line sets it.
-ENV = {"OMP_NUM_THREADS": "1", **os.environ}
-
-
 def time_process(*arguments: str) -> tuple[float, str]:
     started = time.perf_counter()
-    done = subprocess.run(
-        [*arguments], capture_output=True, text=True, check=True, cwd=ROOT, env=ENV
-    )
+    done = subprocess.run([*arguments], capture_output=True, text=True, check=True, cwd=ROOT)
     return time.perf_counter() - started, done.stdout
 
 
@@ -80,6 +75,7 @@ def main() -> None:
     parser.add_argument("--child", choices=("sequential", "single", "warm"), help=argparse.SUPPRESS)
     parser.add_argument("--clip", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    leave_cores_to_stages()
     if options.child:
         if options.child == "single":
             psutil.Process().cpu_affinity([0])  # children inherit it

@@ -12,6 +12,8 @@ def leave_cores_to_stages() -> None:
     the user asks for more: stages and clips run side by side and share the cores."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # A face is so small a picture that OpenCV's threads cost more than what they share out.
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
 
 
 @contextmanager

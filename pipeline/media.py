@@ -20,7 +20,6 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Stream
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from extractors.loudness import measure_level
 from extractors.types import Audio, Frame
@@ -28,7 +27,7 @@ from pipeline.clip import FARTHEST_JUMP, AudioStream, Clip, VideoStream
 from pipeline.container import open_container
 from pipeline.errors import MediaError
 from pipeline.sound_line import SoundLine
-from pipeline.upright import display_matrix, to_rgb, turn_upright
+from pipeline.upright import display_matrix, prepare_rgb, turn_upright
 
 RATE = 16000  # Hz, what speech is taken at
 # A stamp that differs by less from where the samples before it end is rounding (Matroska keeps
@@ -240,7 +239,7 @@ def _frames(
     within: Sequence[tuple[float, float]] | None,
 ) -> Iterator[Frame]:
     notes.frames_dropped = notes.frames_guessed = notes.video_errors = 0
-    scaler = VideoReformatter()
+    to_rgb = prepare_rgb(track.aspect, max_side)
     period = 1.0 / track.fps if track.fps else 0.04
     times: list[float] = []
     angle: int | None = None
@@ -256,7 +255,7 @@ def _frames(
             for picture, time in chosen if within is None else _pick(chosen, within):
                 if picture.rotation != angle:
                     angle, matrix = picture.rotation, display_matrix(picture)
-                image = to_rgb(picture, scaler, track.aspect, max_side)
+                image = to_rgb(picture)
                 yield Frame(turn_upright(image, matrix), time)
     finally:  # also when the reader stops early
         _note_frames(notes, times)

@@ -7,12 +7,11 @@ from collections.abc import Sequence
 import av
 from av.container import InputContainer
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from extractors.types import Frame
 from pipeline.clip import Clip
 from pipeline.container import open_container
-from pipeline.upright import display_matrix, to_rgb, turn_upright
+from pipeline.upright import display_matrix, prepare_rgb, turn_upright
 
 ROUNDED = 0.001  # s; containers round their time stamps
 EARLIER = (0.0, 2.0, 20.0, float("inf"))  # s to begin before a picture, until there is one
@@ -39,15 +38,14 @@ def read_stills(clip: Clip, times: Sequence[float], max_side: int = 480) -> list
     if not clip.video or not len(times):
         return []
     track = next((stream for stream in clip.video if stream.default), clip.video[0])
-    scaler = VideoReformatter()
+    to_rgb = prepare_rgb(track.aspect, max_side)
     found: list[Frame] = []
     with open_container(clip.path) as container:
         for time in times:
             picture = _find(container, track.index, time + clip.origin + ROUNDED)
             if picture is None or picture.time is None:
                 continue
-            image = to_rgb(picture, scaler, track.aspect, max_side)
-            upright = turn_upright(image, display_matrix(picture))
+            upright = turn_upright(to_rgb(picture), display_matrix(picture))
             found.append(Frame(upright, picture.time - clip.origin))
     return found
 
