@@ -279,9 +279,11 @@ def _import_whisperx() -> Callable[..., Any]:
     warnings.filterwarnings("ignore", module=r"pyannote\.")
     warnings.filterwarnings("ignore", module=r"lightning\.")
     collecting = gc.isenabled()
-    gc.disable()  # the imports make millions of objects that stay; counting them again takes 1 s
+    gc.disable()  # the imports make half a million objects that stay
     try:
         from whisperx.asr import load_model
+
+        gc.freeze()  # or each collection from now on would look through them, for half a second
     except ImportError as error:
         raise WeightsMissing(f"WhisperX cannot be imported: {error}") from error
     finally:
