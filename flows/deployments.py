@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from flows.served import SERVER, pick_up
 from pipeline.roots import allow_roots, list_roots
+from pipeline.scratch import share_scratch
 
 if TYPE_CHECKING:
     from prefect.deployments.runner import RunnerDeployment
@@ -80,16 +81,17 @@ def serve_flows(limit: int = 1, roots: Sequence[str] = ()) -> int:
             "stop it first"
         )
     print("Starting (the first time takes longest) ...", flush=True)
-    configured = _configured_api()
-    if configured is not None:
-        return asyncio.run(_serve(configured, limit, own=False))
-    port = choose_port()
-    api_url = f"http://{HOST}:{port}/api"
-    if answers(api_url):
-        _use_api(api_url)
-        return asyncio.run(_serve(api_url, limit, own=False))
-    with _run_server(port):
-        return asyncio.run(_serve(api_url, limit, own=True))
+    with share_scratch():  # the runs' files go with it, though a run may be killed
+        configured = _configured_api()
+        if configured is not None:
+            return asyncio.run(_serve(configured, limit, own=False))
+        port = choose_port()
+        api_url = f"http://{HOST}:{port}/api"
+        if answers(api_url):
+            _use_api(api_url)
+            return asyncio.run(_serve(api_url, limit, own=False))
+        with _run_server(port):
+            return asyncio.run(_serve(api_url, limit, own=True))
 
 
 async def list_deployments() -> list[RunnerDeployment]:

@@ -7,28 +7,30 @@ what was finished.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.isolation import end_with_parent
+
 SERVER = "RMFN_SERVER"  # process id of what serves, in the environment of its runs
 TRIES = 3  # times that a run is begun before it is taken for what kills the server
-_PR_SET_PDEATHSIG = 1  # of prctl
 
 
 def end_with_server() -> None:
-    """In a run's process: be told to stop when the server dies, however it does.
+    """In a run's process: be killed when the server dies, however it does.
 
-    Linux tells; elsewhere a run ends when it next speaks to the server.
+    Not told to stop: Prefect would report a crash, patiently, and the next ``rmfn serve`` would
+    hear of it after it had begun the run again. Only Linux does it; elsewhere a run ends when it
+    next speaks to the server.
     """
     server = os.environ.get(SERVER)
     if server is None or "PREFECT__FLOW_RUN_ID" not in os.environ or sys.platform != "linux":
         return
     if os.getppid() == int(server):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        end_with_parent(signal.SIGKILL)
     if not _lives(int(server)):  # it died before
         os._exit(128 + signal.SIGTERM)
 

@@ -165,9 +165,7 @@ def outlive_crash() -> int | None:
     parent = os.getpid()
     child = os.fork()
     if not child:
-        prctl = getattr(ctypes.CDLL(None), "prctl", None)  # of Linux
-        if prctl is not None:
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        end_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
         return None
@@ -176,6 +174,14 @@ def outlive_crash() -> int | None:
     for sent in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sent, lambda number, _: os.kill(child, number))
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def end_with_parent(sent: int) -> None:
+    """Be sent a signal when the parent of this process ends, however it does; where the system can
+    tell, which is Linux."""
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_PDEATHSIG, sent)
 
 
 _kept: dict[bytes, list[_Worker]] = {}  # idle workers of `do_isolated`, by their work

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pipeline.whole import FRESH, lock_file
 
-PREFIX, LOCK = "rmfn-batch-", ".lock"
+PREFIX, LOCK = "rmfn-scratch-", ".lock"
 
 
 @contextmanager

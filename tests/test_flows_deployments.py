@@ -15,7 +15,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.conftest import ROOT, Served, serve, shared
+from tests.conftest import ROOT, Served, group_lives, serve, shared
 
 pytestmark = pytest.mark.slow
 
@@ -181,7 +181,7 @@ def test_end_leaves_nothing_behind(served: Served, tmp_path: Path) -> None:
             )
             # The end must find a run at work: its stages have a folder.
             deadline = time.monotonic() + 90
-            while not list((tmp_path / "tmp").glob("rmfn-*")):
+            while not list((tmp_path / "tmp").glob("rmfn-*/rmfn-*")):
                 assert time.monotonic() < deadline, ending.log.read_text()
                 time.sleep(0.1)
             time.sleep(2)
@@ -190,21 +190,13 @@ def test_end_leaves_nothing_behind(served: Served, tmp_path: Path) -> None:
         assert ending.process.wait(timeout=25) == 0, ending.log.read_text()
         # A child that is still importing sees at the end of it that its parent has gone.
         deadline = time.monotonic() + 60
-        while _group_lives(ending.process.pid) and time.monotonic() < deadline:
+        while group_lives(ending.process.pid) and time.monotonic() < deadline:
             time.sleep(0.1)
-        assert not _group_lives(ending.process.pid)
+        assert not group_lives(ending.process.pid)
     assert not (tmp_path / SERVED_FILE).exists()
     assert not list((tmp_path / "tmp").glob("rmfn-*"))
     assert not answers(ending.api_url)
     assert "Traceback" not in ending.log.read_text()
-
-
-def _group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_busy_port_is_left_to_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,34 +219,3 @@ def test_limit_must_let_one_run() -> None:
 
     with pytest.raises(ValueError, match="limit of runs at a time must be at least 1, got 0"):
         serve_flows(limit=0)
-
-
-def test_a_run_that_was_cut_off_too_often_is_not_begun_again() -> None:
-    import asyncio
-    from types import SimpleNamespace
-    from uuid import uuid4
-
-    from prefect.client.schemas.objects import StateType
-
-    from flows.served import TRIES, pick_up
-
-    told = {}
-
-    class Client:
-        async def read_flow_runs(self, **filters: Any) -> list[Any]:
-            return [
-                SimpleNamespace(id="waits", state_type=StateType.PENDING, run_count=0),
-                SimpleNamespace(id="works", state_type=StateType.RUNNING, run_count=TRIES - 1),
-                SimpleNamespace(id="kills", state_type=StateType.RUNNING, run_count=TRIES),
-                SimpleNamespace(id="stops", state_type=StateType.CANCELLING, run_count=1),
-            ]
-
-        async def set_flow_run_state(self, run: str, state: Any, force: bool) -> None:
-            told[run] = state.type.value, state.message, force
-
-    assert asyncio.run(pick_up(Client(), [uuid4()])) == 4
-    again = "SCHEDULED", "`rmfn serve` was killed; the run is begun again", True
-    assert told["waits"] == told["works"] == again
-    assert told["kills"][0] == "CRASHED"
-    assert "killed 3 times while this run was at work" in told["kills"][1]
-    assert told["stops"][0] == "CANCELLED"

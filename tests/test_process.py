@@ -23,7 +23,7 @@ from pipeline.pooling import pool
 from pipeline.process import find_spans, process_clip
 from pipeline.recipe import Recipe
 from pipeline.store import Store
-from tests.conftest import ROOT
+from tests.conftest import ROOT, group_lives
 from tests.media_maker import make_clip
 
 TOKENS = ("one", "two", "three")  # a second each: the flash and the click at 1.6 s are in "two"
@@ -478,16 +478,8 @@ def test_a_child_ends_with_its_parent_and_leaves_no_folder(clip, tmp_path):
     )  # fmt: skip
     assert parent.wait(timeout=90) == 9
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and _group_lives(parent.pid):
+    while time.monotonic() < deadline and group_lives(parent.pid):
         time.sleep(0.1)
-    assert not _group_lives(parent.pid)
+    assert not group_lives(parent.pid)
     # (The tests' own setting up leaves Prefect's home there.)
     assert not [path for path in left.glob("rmfn-*") if "prefect" not in path.name]
-
-
-def _group_lives(group):
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True

@@ -53,7 +53,7 @@ def writer(tmp_path, monkeypatch):
 
 
 def count_left(folder: Path) -> tuple[int, int]:
-    return len(list(folder.glob(".file.*.tmp"))), len(list((folder / "tmp").glob("rmfn-batch-*")))
+    return len(list(folder.glob(".file.*.tmp"))), len(list((folder / "tmp").glob("rmfn-scratch-*")))
 
 
 def test_what_a_living_process_writes_is_left_alone(writer, tmp_path):
