@@ -25,16 +25,9 @@ from typing import Any
 import numpy as np
 import psutil
 
+from tests.planted import RECIPE
+
 ROOT = Path(__file__).resolve().parent.parent
-RECIPE = """\
-name = "timing"
-[transcribe]
-backend = "whisperx"
-[align]
-backend = "pocketsphinx"
-[timing]
-backend = "timing"
-"""
 PATIENCE = 600.0  # s without a run that ends
 
 
@@ -70,8 +63,8 @@ def make_requests(folder: Path) -> dict[str, dict[str, Any]]:
 
     from pipeline.recipe import load_recipe
 
-    (folder / "timing.toml").write_text(RECIPE)
-    timing = load_recipe(folder / "timing.toml")
+    (folder / "timed.toml").write_text(RECIPE)
+    timing = load_recipe(folder / "timed.toml")
     make_model(folder / "model", timing)
     noise = np.random.default_rng(0).normal(0, 0.1, 16000)
     soundfile.write(folder / "talk.wav", noise, 16000)
@@ -80,7 +73,7 @@ def make_requests(folder: Path) -> dict[str, dict[str, Any]]:
     good = {
         "path": str(folder / "talk.wav"),
         "transcript": str(folder / "talk.txt"),
-        "recipe": str(folder / "timing.toml"),
+        "recipe": str(folder / "timed.toml"),
         "model": str(folder / "model"),
     }
     return {

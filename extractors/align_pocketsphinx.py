@@ -33,7 +33,7 @@ from extractors.stretches import (
     Placed,
     Stretch,
     cut_by_times,
-    fill_between,
+    time_words,
 )
 from extractors.types import Audio, Transcript, Word
 
@@ -118,11 +118,8 @@ class Sphinx:
                 forget_pages(sound.samples)
         _refine(sound.samples, placed)
         sizes = [len(spoken.variants[0]) if spoken.variants else 0 for spoken in said]
-        spans = fill_between(placed, sizes, stretches, audio.duration)
-        return tuple(
-            Word(token, start, end, place.score if place else None, spoken.guessed)
-            for token, (start, end), place, spoken in zip(tokens, spans, placed, said, strict=True)
-        )
+        guessed = [spoken.guessed for spoken in said]
+        return time_words(tokens, placed, sizes, guessed, stretches, audio.duration)
 
     @cached_property
     def _lock(self) -> Any:

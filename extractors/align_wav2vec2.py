@@ -30,7 +30,7 @@ from extractors.stretches import (
     Placed,
     Stretch,
     cut_by_times,
-    fill_between,
+    time_words,
 )
 from extractors.types import Audio, Transcript, Word
 from extractors.wav2vec2_models import MODELS, RATE, Listener, describe_model, load_model
@@ -148,11 +148,8 @@ class Wav2Vec2:
         for stretch in stretches:
             for index, place in self._align(listener, audio, spelt, stretch).items():
                 placed[index] = place
-        spans = fill_between(placed, [word.size for word in spelt], stretches, audio.duration)
-        return tuple(
-            Word(token, start, end, place.score if place else None, word.guessed)
-            for token, (start, end), place, word in zip(tokens, spans, placed, spelt, strict=True)
-        )
+        sizes, guessed = [word.size for word in spelt], [word.guessed for word in spelt]
+        return time_words(tokens, placed, sizes, guessed, stretches, audio.duration)
 
     @cached_property
     def _loaded(self) -> dict[str, Listener]:

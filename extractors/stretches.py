@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from extractors.types import Transcript
+from extractors.types import Transcript, Word
 
 WORDS_A_SECOND = 6.0  # nobody speaks faster for long
 UNSURE_TAIL = 4  # words before a cut that a search without a known end hands on to the next window
@@ -66,24 +66,31 @@ def cut_by_times(transcript: Transcript, duration: float, pad: float) -> list[St
     return stretches
 
 
-def fill_between(
+def time_words(
+    tokens: Sequence[str],
     placed: Sequence[Placed | None],
     sizes: Sequence[int],
+    guessed: Sequence[bool],
     stretches: Sequence[Stretch],
     duration: float,
-) -> list[tuple[float, float]]:
-    """Start and end of every token: what was not aligned gets a time between its neighbours.
+) -> tuple[Word, ...]:
+    """A word for every token: what was not aligned gets a time between its neighbours, no score.
 
     Parameters
     ----------
     sizes : how long each token is when spoken (its phones, its letters); 0: it is not spoken.
+    guessed : whether its spelling was.
     stretches : in order, together all tokens.
 
     Returns
     -------
-    Spans of positive length, in order, without overlap, inside the sound.
+    Words of positive length, in order, without overlap, inside the sound.
     """
-    return _settle(_interpolate(placed, sizes, stretches), duration)
+    spans = _settle(_interpolate(placed, sizes, stretches), duration)
+    return tuple(
+        Word(token, start, end, place.score if place else None, unsure)
+        for token, (start, end), place, unsure in zip(tokens, spans, placed, guessed, strict=True)
+    )
 
 
 def _interpolate(

@@ -26,7 +26,7 @@ from extractors.visual_shape import (
     reduce_mesh,
 )
 from extractors.visual_speaker import Face, drop_twins, is_cut, shrink
-from extractors.visual_track import COUNTS, follow_speaker, pick_frames
+from extractors.visual_track import COUNTS, check_picking, follow_speaker, pick_frames
 from extractors.weights import locate_weights
 
 Floats = NDArray[np.float32]
@@ -71,10 +71,7 @@ class MediaPipe:
     path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"fps must be positive or none for every frame, got {self.fps}")
-        if self.max_faces < 1:
-            raise ValueError(f"max_faces must be at least 1, got {self.max_faces}")
+        check_picking(self.fps, self.max_faces)
         if not self.look_around >= 0:
             raise ValueError(f"look_around must not be negative, got {self.look_around}")
 

@@ -17,7 +17,7 @@ from extractors.threads import few_threads
 from extractors.types import FeatureTrack, Frame
 from extractors.visual_shape import BLENDSHAPES, cut_face, describe_look, normalise_landmarks
 from extractors.visual_speaker import Face, drop_twins, is_cut, shrink
-from extractors.visual_track import COUNTS, follow_speaker, pick_frames
+from extractors.visual_track import COUNTS, check_picking, follow_speaker, pick_frames
 from extractors.weights import Weights
 
 Floats = NDArray[np.float32]
@@ -75,11 +75,10 @@ class PyFeat:
     def __post_init__(self) -> None:
         if self.detector not in MODELS:
             raise ValueError(f"detector must be one of {', '.join(MODELS)}, got {self.detector!r}")
-        if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"fps must be positive or none for every frame, got {self.fps}")
+        check_picking(self.fps, self.max_faces)
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence must lie between 0 and 1, got {self.confidence}")
-        for name in ("max_faces", "batch_size", "threads"):
+        for name in ("batch_size", "threads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
 

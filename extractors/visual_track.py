@@ -19,6 +19,19 @@ ROWS = 4096  # in a block
 BATCH = 512  # rows written together
 
 
+def check_picking(fps: float | None, max_faces: int) -> None:
+    """See that what every tool for faces is told makes sense.
+
+    Raises
+    ------
+    ValueError : it does not.
+    """
+    if fps is not None and not fps > 0:
+        raise ValueError(f"fps must be positive or none for every frame, got {fps}")
+    if max_faces < 1:
+        raise ValueError(f"max_faces must be at least 1, got {max_faces}")
+
+
 def pick_frames(frames: Iterable[Frame], fps: float | None) -> Iterator[Frame]:
     """The frames nearest to the grid 0, 1/fps, 2/fps, ..., each once; all of them without ``fps``.
 

@@ -201,10 +201,7 @@ def locate_weights(weights: Weights | str, path: str | None = None) -> Path:
     ------
     WeightsMissing : it is nowhere; the message names every place looked at and what to do.
     """
-    if isinstance(weights, str):
-        weights = WEIGHTS[weights]
-    if path is not None:
-        weights = replace(weights, path=path)
+    weights = _name_weights(weights, path)
     looked = []
     for told, place in _search(weights):
         if place is not None:
@@ -214,6 +211,12 @@ def locate_weights(weights: Weights | str, path: str | None = None) -> Path:
         f"{weights.name} ({weights.what}) is missing; looked at: {', '.join(looked)}; "
         f"what mends it: {advise(weights)}"
     )
+
+
+def _name_weights(weights: Weights | str, path: str | None) -> Weights:
+    if isinstance(weights, str):
+        weights = WEIGHTS[weights]
+    return weights if path is None else replace(weights, path=path)
 
 
 def advise(weights: Weights, recipe: str = "RECIPE") -> str:
@@ -345,10 +348,7 @@ def verify_weights(weights: Weights | str, path: str | None = None) -> str:
         list ``SHA256SUMS`` beside it noted (a model named by its path may be any other than the
         table's).
     """
-    if isinstance(weights, str):
-        weights = WEIGHTS[weights]
-    if path is not None:
-        weights = replace(weights, path=path)
+    weights = _name_weights(weights, path)
     file = _find_checked(weights)
     found = hash_file(file)
     expected = weights.sha256 if weights.path is None else ""

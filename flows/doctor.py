@@ -37,11 +37,10 @@ def examine(recipe: Recipe, name: str) -> list[Line]:
     do; empty if all is well); of models also ``model`` (size, licence, hash, places looked at).
     """
     backends = list_backends(recipe)
-    packages = dict.fromkeys(package for entry, _ in backends for package in entry.packages)
     models = examine_models(recipe, name)
     return [
         _examine_python(),
-        *examine_packages(list(packages)),
+        *examine_packages(list_packages(backends)),
         *examine_libraries(backends),
         *models,
         *examine_machine([backend for _, backend in backends], models),
@@ -58,9 +57,8 @@ def require(recipe: Recipe, name: str) -> None:
     WeightsMissing : something is not; the message has the doctor's lines.
     """
     backends = list_backends(recipe)
-    packages = dict.fromkeys(package for entry, _ in backends for package in entry.packages)
     lines = [
-        *examine_presence(list(packages)),
+        *examine_presence(list_packages(backends)),
         *examine_libraries(backends),
         *examine_models(recipe, name, whole=False),
     ]
@@ -86,16 +84,16 @@ def list_mends(lines: list[Line]) -> dict[str, list[str]]:
 
 def list_backends(recipe: Recipe) -> list[tuple[Backend, Any]]:
     """The tables' lines of all that a recipe names, each with the backend as it is set."""
-    used = []
-    for step in (*STEPS, *MANY):
-        tables, backends = recipe.settings.get(step, []), getattr(recipe, step)
-        if step in STEPS:
-            tables, backends = ([tables], [backends]) if tables else ([], [])
-        used += [
-            (BACKENDS[step][table["backend"]], backend)
-            for table, backend in zip(tables, backends, strict=True)
-        ]
-    return used
+    return [
+        (BACKENDS[step][table["backend"]], backend)
+        for step in (*STEPS, *MANY)
+        for table, backend in recipe.tables(step)
+    ]
+
+
+def list_packages(backends: list[tuple[Backend, Any]]) -> list[str]:
+    """The distributions that they need, each once."""
+    return list(dict.fromkeys(package for entry, _ in backends for package in entry.packages))
 
 
 def list_models(recipe: Recipe) -> Iterator[Weights | tuple[Any, ImportError]]:

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.memory import find_memory
+
 NEEDED_MEMORY = 4e9
 NEEDED_DISK = 2e9
 ANSWER = 3.0  # s that a server or a driver has to answer
@@ -45,17 +47,6 @@ def examine_machine(backends: Sequence[Any], models: Sequence[Line]) -> list[Lin
         _examine_graphics([getattr(backend, "device", "cpu") for backend in backends]),
         _examine_server(os.environ.get("PREFECT_API_URL")),
     ]
-
-
-def find_memory() -> float:
-    """Bytes that this process may use: the machine's, or its container's if that has fewer."""
-    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            return min(total, float(Path(limit).read_text()))
-        except (OSError, ValueError):  # no such limit, or "max"
-            continue
-    return total
 
 
 def _describe_cores() -> str:

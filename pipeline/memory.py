@@ -38,6 +38,17 @@ def available_memory() -> float:
     return 1024.0 * int(found["MemAvailable"].split()[0])
 
 
+def find_memory() -> float:
+    """Bytes that this process may use: the machine's, or its container's if that has fewer."""
+    total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            return min(total, float(Path(limit).read_text()))
+        except (OSError, ValueError):  # no such limit, or "max"
+            continue
+    return total
+
+
 def refuse_bomb(size: int, where: object, what: str = "") -> None:
     """See that what a file says it holds can be held, before it is read: a small file can say that
     it holds anything.
@@ -46,8 +57,8 @@ def refuse_bomb(size: int, where: object, what: str = "") -> None:
     ------
     DatasetError : it would take more than half of this machine's memory.
     """
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if size > whole // 2:
+    whole = find_memory()
+    if size > whole / 2:
         raise DatasetError(
             f"{where}: {what}says that it holds {size / 1e9:.3g} GB, which is more than half of "
             f"this machine's memory ({whole / 1e9:.3g} GB); it is not read"

@@ -72,13 +72,20 @@ class Recipe:
     def provenance(self) -> dict[str, Any]:
         """Settings, package versions and weight hashes of every step, ready for JSON."""
         described: dict[str, Any] = {"name": self.name}
-        for step in STEPS:
-            if step in self.settings:
-                described[step] = describe_backend(step, self.settings[step], getattr(self, step))
-        for step in MANY:
-            pairs = zip(self.settings.get(step, []), getattr(self, step), strict=True)
-            described[step] = [describe_backend(step, table, backend) for table, backend in pairs]
+        for step in (*STEPS, *MANY):
+            made = [describe_backend(step, *pair) for pair in self.tables(step)]
+            if step in MANY:
+                described[step] = made
+            elif made:
+                described[step] = made[0]
         return described
+
+    def tables(self, step: str) -> list[tuple[dict[str, Any], Any]]:
+        """A step's tables as they are written, each with the backend that was made of it."""
+        found, backends = self.settings.get(step) or [], getattr(self, step)
+        if step in STEPS:
+            found, backends = ([found], [backends]) if found else ([], [])
+        return list(zip(found, backends, strict=True))
 
     def key(self, *steps: str) -> str:
         """A short hash of all that the named steps' numbers depend on."""

@@ -115,10 +115,7 @@ def explain_settings(backend: type[Any]) -> dict[str, str]:
 
 def _list_tables(recipe: Recipe, step: str) -> list[tuple[str, dict[str, Any], Any]]:
     """The tables of a step: what to call each, as it is written, and the backend."""
-    if step in STEPS:
-        table = recipe.settings.get(step)
-        return [(step, table, getattr(recipe, step))] if table else []
-    pairs = list(zip(recipe.settings.get(step, []), getattr(recipe, step), strict=True))
+    pairs = recipe.tables(step)
     numbers = [f" {number}" if len(pairs) > 1 else "" for number in range(1, len(pairs) + 1)]
     return [(step + number, *pair) for number, pair in zip(numbers, pairs, strict=True)]
 

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import warnings
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from extractors.mapped import map_samples
 from extractors.types import Audio
 from pipeline.clip import open_clip
 from pipeline.media import decode_sound
-from tests.conftest import ROOT
+from tests.conftest import ROOT, measure_held
 from tests.covarep_signals import RATE, phrase
 
 LARGE = phrase(7.0, seed=1)
@@ -271,16 +270,7 @@ def test_mapped_sound_measures_as_sound_in_memory_and_is_forgotten(tmp_path):
     samples.tofile(tmp_path / "sound.f32")
     mapped = map_samples(tmp_path / "sound.f32")
     track = Covarep(block=5.0)(Audio(mapped, RATE))
-    assert _resident(tmp_path / "sound.f32") < samples.nbytes / 4
+    assert measure_held("sound.f32") < samples.nbytes / 4
     np.testing.assert_array_equal(track.values, Covarep(block=5.0)(sound(samples)).values)
     assert mapped.sum() == pytest.approx(samples.sum(), abs=0.1)
-    assert _resident(tmp_path / "sound.f32") >= samples.nbytes
-
-
-def _resident(path):
-    """Bytes of a mapped file that this process holds."""
-    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
-    if any(line.endswith(str(path)) for line in lines):
-        found = next(line for line in lines if line.startswith("Rss:"))
-        return int(found.split()[1]) * 1024
-    return 0
+    assert measure_held("sound.f32") >= samples.nbytes

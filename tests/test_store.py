@@ -23,6 +23,7 @@ from pipeline.pooling import pool
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store, open_store, read_track, write_track
 from pipeline.whole import open_place
+from tests.conftest import measure_held
 
 CLIP = "0123456789abcdef"
 WORDS = (
@@ -492,13 +493,13 @@ def test_a_long_track_comes_back_without_being_held(tmp_path):
     track = make_track(20_000, 200)
     store = Store(tmp_path / "s")
     store.put_track(CLIP, "visual", "k", track)
-    before = _resident()
+    before = measure_held("(deleted)")
     kept = store.get_track(CLIP, "visual", "k")
     np.testing.assert_array_equal(kept.times, track.times)
     assert _owner(kept.values) is not None
     store.put_track(CLIP, "visual", "again", kept)
     pool(kept, [Word("all", 0.0, float(kept.times[-1]) + 1)])
-    assert _resident() - before < track.values.nbytes / 4
+    assert measure_held("(deleted)") - before < track.values.nbytes / 4
     np.testing.assert_array_equal(kept.values, track.values)
     same = store.path(CLIP, "track.visual", "again").stat().st_size
     assert same == pytest.approx(store.path(CLIP, "track.visual", "k").stat().st_size, abs=16)
@@ -508,14 +509,3 @@ def _owner(values):
     while isinstance(values, np.ndarray):
         values = values.base
     return values if isinstance(values, mmap.mmap) else None
-
-
-def _resident():
-    """Bytes of mapped temporary files that this process holds."""
-    size, ours = 0, False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        if "-" in line.split()[0] and ":" not in line.split()[0]:
-            ours = line.endswith("(deleted)")
-        elif ours and line.startswith("Rss:"):
-            size += int(line.split()[1]) * 1024
-    return size
