@@ -55,10 +55,9 @@ KNOWN = {
 
 _CLIP = TypeAdapter(Clip)
 NEWS_EVERY = 0.1  # s between two messages about progress
-# Niceness. One thread finds the words, after imports that take as long as itself: it gets a core to
-# itself. The voice, which has but one thread too, takes what is left, and the face, which has two
-# and so can use both cores at the end, has the rest.
-PATIENCE = {"visual": 19, "acoustic": 10}
+# Niceness. One thread finds the words, after imports that take as long as itself: it must not share
+# its core with the face's threads, and both not with the voice, which is done soonest.
+PATIENCE = {"visual": 5, "acoustic": 10}
 
 
 class Stopped(Exception):
