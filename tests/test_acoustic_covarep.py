@@ -274,3 +274,13 @@ def test_mapped_sound_measures_as_sound_in_memory_and_is_forgotten(tmp_path):
     np.testing.assert_array_equal(track.values, Covarep(block=5.0)(sound(samples)).values)
     assert mapped.sum() == pytest.approx(samples.sum(), abs=0.1)
     assert measure_held("sound.f32") >= samples.nbytes
+
+
+def test_results_in_files_are_the_same_and_are_not_held(monkeypatch):
+    samples = np.resize(np.float32(LARGE), 20 * RATE)
+    expected = Covarep(block=5.0)(sound(samples)).values
+    monkeypatch.setattr("extractors.mapped.LARGE", 1)
+    before = measure_held("(deleted)")
+    track = Covarep(block=5.0)(sound(samples))
+    assert measure_held("(deleted)") - before < expected.nbytes / 4
+    np.testing.assert_array_equal(track.values, expected)

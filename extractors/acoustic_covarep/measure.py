@@ -30,7 +30,8 @@ def measure(
     count = max(0, (n - whole.FIRST_ROW - 1) // whole.HOP + 1)
     rows = whole.FIRST_ROW + 1.0 + whole.HOP * np.arange(count)  # samples counted from 1
     seconds: NDArray[np.float64] = (rows - 1) / whole.RATE
-    values = make_rows(count, len(NAMES))
+    # Column by column, so that writing one leaves the others on the disk.
+    columns = make_rows(len(NAMES), count)
     pitch_at = np.floor(known.pitch.times * whole.RATE + 0.5)
     voicing = np.stack([known.pitch.f0, known.pitch.voiced.astype(float)], axis=1)
     frame_at = np.floor(frames.times * whole.RATE + 0.5)
@@ -43,19 +44,19 @@ def measure(
         (8, whole.Knots(frame_at, frames.shape)),
         (11, whole.Knots(frames.spread, frames.cepstrum)),
     ):
-        whole.fill_columns(values, first, knots, rows)
-    values[:, 1] = values[:, 1] >= 0.5
+        whole.fill_columns(columns, first, knots, rows)
+    columns[1] = columns[1] >= 0.5
     if creak is not None:
         from extractors.acoustic_covarep.creak import creak_posterior
 
-        whole.fill_columns(values, 10, creak_posterior(recording, creak), rows)
+        whole.fill_columns(columns, 10, creak_posterior(recording, creak), rows)
     for first, part, circular in ((36, frames.mean, True), (61, frames.deviation, False)):
         knots = whole.Knots(frames.times, part)
-        whole.fill_distortion(values, first, knots, seconds, circular=circular)
+        whole.fill_distortion(columns, first, knots, seconds, circular=circular)
     notes: dict[str, float | str] = {
         "polarity": known.polarity,
         "f0_median": float(np.nan_to_num(known.pitch.median)),
-        "voiced_share": float(values[:, 1].mean()) if count else 0.0,
+        "voiced_share": float(columns[1].mean()) if count else 0.0,
         "glottal_closures": float(len(instants)),
         "filled_with_zero": filled_columns(
             n, len(instants), len(frames.times), creak=creak is not None
@@ -63,7 +64,19 @@ def measure(
     }
     if creak is not None:
         notes["creak"] = "the network's inputs are our own definitions, not compared with COVAREP"
+    values = rows_of(columns)
     return FeatureTrack(values, seconds, NAMES, sounding_rows(samples, count), notes)
+
+
+def rows_of(columns: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Columns [D, T] as rows [T, D]."""
+    width, count = columns.shape
+    values = make_rows(count, width)
+    for first, last in whole.blocks_of(count, whole.BATCH):
+        values[first:last] = columns[:, first:last].T
+        forget_pages(values)
+        forget_pages(columns)
+    return values
 
 
 def sounding_rows(samples: NDArray[np.float32], count: int) -> NDArray[np.bool_]:

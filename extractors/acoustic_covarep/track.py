@@ -19,7 +19,7 @@ from extractors.acoustic_covarep.phase import fit_rd, wrap
 from extractors.acoustic_covarep.prediction import FloatArray, IntArray, lp_residual
 from extractors.acoustic_covarep.sinusoids import frame_spectra
 from extractors.acoustic_covarep.spectrum import maxima_dispersion, needed_span, peak_slope
-from extractors.mapped import forget_pages
+from extractors.mapped import forget_pages, make_rows
 
 RATE = 16000  # samples a second; all orders and bands below are meant for it
 HOP = 160  # samples between rows
@@ -279,10 +279,8 @@ def measure_frames(
     inside, centres, spread = inside[sounding], centres[sounding], spread[sounding]
     f0, times = f0[inside], track.times[inside]
     count = len(inside)
-    shape = np.zeros((count, 2), np.float32)
-    cepstrum = np.zeros((count, 25), np.float32)
-    mean = np.zeros((count, distortion.MEANS), np.float32)
-    deviation = np.zeros((count, distortion.DEVIATIONS), np.float32)
+    shape, cepstrum = make_rows(count, 2), make_rows(count, 25)
+    mean, deviation = make_rows(count, distortion.MEANS), make_rows(count, distortion.DEVIATIONS)
     for first, last in blocks_of(count, max(1, recording.block // HOP)):
         # The distortion is smoothed over frames: some more are needed on both sides.
         begin, end = max(0, first - distortion.REACH), min(count, last + distortion.REACH)
@@ -304,7 +302,8 @@ def measure_frames(
         core = slice(first - begin, last - begin)
         mean[first:last] = distortion.mean_distortion(cosine, sine)[core]
         deviation[first:last] = distortion.deviation_of_distortion(cosine, sine, RATE)[core]
-        forget_pages(recording.samples)
+        for mapped in (recording.samples, shape, cepstrum, mean, deviation):
+            forget_pages(mapped)
     return Frames(times, spread, shape, cepstrum, mean, deviation)
 
 
@@ -315,15 +314,17 @@ def interpolate(knots: Knots, column: int, at: FloatArray) -> FloatArray:
     return np.interp(at, knots.positions, knots.values[:, column], left=0, right=0)
 
 
-def fill_columns(values: NDArray[np.float32], first: int, knots: Knots, rows: FloatArray) -> None:
-    """Write a measure into columns from ``first`` on; 0 for what is not finite."""
+def fill_columns(columns: NDArray[np.float32], first: int, knots: Knots, rows: FloatArray) -> None:
+    """Write a measure into the columns [D, T] from ``first`` on; 0 for what is not finite."""
     for column in range(knots.values.shape[1]):
         measured = interpolate(knots, column, rows)
-        values[:, first + column] = np.where(np.isfinite(measured), measured, 0)
+        columns[first + column] = np.where(np.isfinite(measured), measured, 0)
+    forget_pages(columns)
+    forget_pages(knots.values)
 
 
 def fill_distortion(
-    values: NDArray[np.float32], first: int, knots: Knots, rows: FloatArray, *, circular: bool
+    columns: NDArray[np.float32], first: int, knots: Knots, rows: FloatArray, *, circular: bool
 ) -> None:
     """Write distortion features (knots and rows in seconds) by way of COVAREP's 5 ms grid."""
     if not len(knots.positions):
@@ -336,4 +337,6 @@ def fill_distortion(
         measured = np.interp(grid, knots.positions, measured, left=0, right=0)
         if circular:
             measured = wrap(measured)
-        values[:, first + column] = np.interp(rows, grid, measured, left=0, right=0)
+        columns[first + column] = np.interp(rows, grid, measured, left=0, right=0)
+        forget_pages(columns)
+    forget_pages(knots.values)
