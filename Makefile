@@ -47,7 +47,7 @@ audit: setup
 	@$(BIN)/python -c 'import urllib.request as u; u.urlopen("https://pypi.org/pypi/pip/json", timeout=20)' \
 	  2>/dev/null || { echo "pypi.org, which knows the holes, cannot be reached: nothing was audited"; exit 2; }
 	$(BIN)/uv tool run --from pip-audit==2.9.0 pip-audit --requirement requirements.lock \
-	  --no-deps --disable-pip --progress-spinner off
+	  --no-deps --disable-pip --strict --progress-spinner off
 
 clean:
 	rm -rf .venv build *.egg-info

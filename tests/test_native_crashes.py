@@ -72,9 +72,10 @@ def test_a_batch_sets_the_clip_aside(videos, tmp_path, place):
     assert clips[0]["reason"] == "its process died (signal 11)"
 
 
-def test_of_a_single_clip_it_is_said_what_happened(videos, tmp_path):
-    recipe = str(write_recipe(tmp_path))
-    done = _run(tmp_path, PLACES[0], "align", str(videos / "bad.mp4"), "--recipe", recipe)
+@pytest.mark.parametrize("command", ["align", "predict"])
+@pytest.mark.parametrize("place", PLACES, ids=lambda place: place[1])
+def test_of_a_single_clip_it_is_said_what_happened(videos, tmp_path, command, place):
+    done = _run(tmp_path, place, command, str(videos / "bad.mp4"))
     assert done.returncode == 1
     assert done.stderr.count("error: ") == 1
     assert f"{videos / 'bad.mp4'}: it made the program crash (signal 11)" in done.stderr
