@@ -1,7 +1,7 @@
 """How fast a folder of 720p talking clips goes through `rmfn batch --predict`, and what bounds it.
 
     python -m benchmarks.batch [--clips 8] [--seconds 30] [--workers 1 2]
-    python -m benchmarks.batch --long        peak memory of a worker: 1 minute and 2 hours of video
+    python -m benchmarks.batch --long [120]  peak memory of a worker: 1 minute of video and so many
 
 The bound is what the models alone cost, their input lying ready: no decoding, no pooling, no files.
 """
@@ -29,7 +29,6 @@ from extractors.threads import leave_cores_to_stages
 
 ROOT = Path(__file__).resolve().parent.parent
 ENTRIES = 10_000
-LONG = 120  # minutes
 FRAMES_SECONDS = 10  # of pictures lie ready in memory
 
 
@@ -191,10 +190,10 @@ def measure_listing(folder: Path, clip: Path) -> tuple[float, float]:
     return seconds[0], seconds[1]
 
 
-def measure_long(folder: Path) -> None:
+def measure_long(folder: Path, long: int) -> None:
     """Peak memory of a worker and its processes, for a short clip and a very long one."""
     minute = make_talk(folder / "minute.mp4", 60)
-    for minutes in (1, LONG):
+    for minutes in (1, long):
         own = folder / f"{minutes}"
         own.mkdir()
         join_clips(minute, own / "talk.mp4", minutes)
@@ -217,7 +216,14 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--long", action="store_true", help="only the memory of a long clip")
+    parser.add_argument(
+        "--long",
+        type=int,
+        nargs="?",
+        const=120,
+        metavar="MINUTES",
+        help="only the memory of a clip of so many minutes (120)",
+    )
     for name in ("--child", "--folder", "--store"):
         parser.add_argument(name, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -234,7 +240,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.long:
-            measure_long(folder)
+            measure_long(folder, options.long)
             return
         talk = make_talk(folder / "talk.mp4", options.seconds)
         (folder / "clips").mkdir()
