@@ -172,16 +172,16 @@ def process_clip(
     WeightsMissing : a model of the recipe is not on this machine.
     """
     run = ClipRun(open_clip(path), recipe, transcript, store, progress)
-    with ThreadPoolExecutor(max_workers=3, thread_name_prefix="stage") as threads:
+    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="stage") as threads:
         words = threads.submit(find_words, run)
+        language = threads.submit(lambda: _embed_ahead(run, words.result()))
         tracks = {
             modality: threads.submit(track_modality, run, modality, words.result)
             for modality in ("visual", "acoustic")
         }
-        _wait_for_all([words, *tracks.values()], run.stopped)
-        return assemble(
-            run, words.result(), {modality: track.result() for modality, track in tracks.items()}
-        )
+        _wait_for_all([words, language, *tracks.values()], run.stopped)
+        measured = {modality: track.result() for modality, track in tracks.items()}
+        return assemble(run, words.result(), measured, language.result())
 
 
 def find_words(run: ClipRun) -> tuple[Word, ...]:
@@ -306,17 +306,46 @@ def find_spans(words: tuple[Word, ...], fps: float | None) -> Spans:
     return spans
 
 
+def embed_words(run: ClipRun, words: tuple[Word, ...]) -> WordFeatures:
+    """The words' rows by the recipe's language backends."""
+    with run.stage("language"):
+        tokens = [[words[index].text for index in utterance] for utterance in cut_utterances(words)]
+        return join_features([_observed_rows(backend, tokens) for backend in run.recipe.language])
+
+
+def _embed_ahead(run: ClipRun, words: tuple[Word, ...]) -> WordFeatures | None:
+    """Those rows, while face and voice are measured; None if they will not be asked for."""
+    wanted = run.recipe.language and not _has_rows(run)
+    return embed_words(run, words) if wanted else None
+
+
 def assemble(
-    run: ClipRun, words: tuple[Word, ...], tracks: dict[str, tuple[FeatureTrack, ...]]
+    run: ClipRun,
+    words: tuple[Word, ...],
+    tracks: dict[str, tuple[FeatureTrack, ...]],
+    language: WordFeatures | None = None,
 ) -> ProcessedClip:
-    """Put words and tracks together: utterances, one row a word and modality, quality."""
+    """Put words and tracks together: utterances, one row a word and modality, quality.
+
+    Parameters
+    ----------
+    language : the words' rows, if they are made already.
+    """
     utterances = tuple(cut_utterances(words))
     key = run.key(*run.recipe.settings)
     kept = None
-    # Rows without it were made when it was not kept; making them again is cheap.
-    if run.store is not None and "quality" in run.store.read_notes(run.clip.id, "sequence", key):
+    if run.store is not None and _has_rows(run):
         kept = run.store.get_sequence(run.clip.id, key)
-    sequence = kept or _make_rows(run, words, utterances, tracks)
+    if kept is not None:
+        sequence = kept
+    else:
+        features: dict[str, WordFeatures] = {}
+        if run.recipe.language:
+            features["language"] = embed_words(run, words) if language is None else language
+        for modality in ("visual", "acoustic"):
+            if parts := _pool_modality(run.recipe, modality, words, utterances, tracks[modality]):
+                features[modality] = join_features(parts)
+        sequence = AlignedSequence(run.clip.id, words, features)
     quality = measure_quality(run.clip, sequence, tracks)
     if run.language is not None:
         quality = replace(quality, notes={**quality.notes, "language": run.language})
@@ -326,32 +355,19 @@ def assemble(
     return ProcessedClip(run.clip, sequence, utterances, tracks, quality, dict(run.seconds))
 
 
-def _make_rows(
-    run: ClipRun,
-    words: tuple[Word, ...],
-    utterances: tuple[range, ...],
-    tracks: dict[str, tuple[FeatureTrack, ...]],
-) -> AlignedSequence:
-    """One row a word and modality."""
-    spoken = [[words[index] for index in utterance] for utterance in utterances]
-    features: dict[str, WordFeatures] = {}
-    if run.recipe.language:
-        with run.stage("language"):
-            tokens = [[word.text for word in utterance] for utterance in spoken]
-            features["language"] = join_features(
-                [_observed_rows(backend, tokens) for backend in run.recipe.language]
-            )
-    for modality in ("visual", "acoustic"):
-        if parts := _pool_modality(run.recipe, modality, words, spoken, tracks[modality]):
-            features[modality] = join_features(parts)
-    return AlignedSequence(run.clip.id, words, features)
+def _has_rows(run: ClipRun) -> bool:
+    """Whether the store has the clip's rows, with their quality (making them again is cheap)."""
+    if run.store is None:
+        return False
+    key = run.key(*run.recipe.settings)
+    return "quality" in run.store.read_notes(run.clip.id, "sequence", key)
 
 
 def _pool_modality(
     recipe: Recipe,
     modality: str,
     words: tuple[Word, ...],
-    spoken: list[list[Word]],
+    utterances: tuple[range, ...],
     tracks: tuple[FeatureTrack, ...],
 ) -> list[WordFeatures]:
     """The rows of each of a modality's backends; word timing stands beside the voice."""
@@ -361,6 +377,7 @@ def _pool_modality(
         names = tuple(name for backend in backends for name in backend.names)
         parts = [_missing_rows(len(words), names)]
     if modality == "acoustic" and recipe.timing is not None:
+        spoken = [[words[index] for index in utterance] for utterance in utterances]
         parts.append(_observed_rows(recipe.timing, spoken))
     return parts
 
