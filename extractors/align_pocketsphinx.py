@@ -16,7 +16,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +73,10 @@ class Sphinx:
 
     pad: float = 0.5
     window: float = 40.0
+
+    # The median score of natural clips was .91 and more for speech in a quiet room, .78 for rap
+    # over music and .75 for what an English recogniser heard in French.
+    GOOD_SCORE: ClassVar[float] = 0.85
 
     def require_language(self, language: str) -> None:
         """See that the language can be aligned.

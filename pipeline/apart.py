@@ -55,9 +55,9 @@ KNOWN = {
 
 _CLIP = TypeAdapter(Clip)
 NEWS_EVERY = 0.1  # s between two messages about progress
-# Niceness. One thread finds the words, after imports that take as long as itself: it must not share
-# its core with the face's threads, and both not with the voice, which is done soonest.
-PATIENCE = {"visual": 5, "acoustic": 10}
+# Niceness. One thread of the parent finds the words, after imports that take as long as itself: it
+# must not share its core with the face's threads and the voice's.
+PATIENCE = 8
 
 
 class Stopped(Exception):
@@ -256,7 +256,7 @@ def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     clip, notes = _CLIP.validate_python(request["clip"]), MediaNotes(**request["notes"])
     backend = _make_backend(*request["backend"], json.dumps(request["settings"]))
     visual = request["modality"] == "visual"
-    os.setpriority(os.PRIO_PROCESS, 0, PATIENCE[request["modality"]])
+    os.setpriority(os.PRIO_PROCESS, 0, PATIENCE)
 
     def told(frames: Iterator[Frame]) -> Iterator[Frame]:
         last = 0.0

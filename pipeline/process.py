@@ -39,7 +39,7 @@ from pipeline.errors import AlignmentFailed, NoSpeech
 from pipeline.media import Sound, decode_sound
 from pipeline.memory import release_memory
 from pipeline.pooling import pool
-from pipeline.quality import Quality, measure_quality
+from pipeline.quality import LOW_SCORE, Quality, measure_quality
 from pipeline.recipe import Recipe
 from pipeline.records import spell
 from pipeline.sequence import AlignedSequence
@@ -346,7 +346,8 @@ def assemble(
             if parts := _pool_modality(run.recipe, modality, words, utterances, tracks[modality]):
                 features[modality] = join_features(parts)
         sequence = AlignedSequence(run.clip.id, words, features)
-    quality = measure_quality(run.clip, sequence, tracks)
+    good_score = getattr(run.recipe.align, "GOOD_SCORE", LOW_SCORE)
+    quality = measure_quality(run.clip, sequence, tracks, good_score)
     if run.language is not None:
         quality = replace(quality, notes={**quality.notes, "language": run.language})
     if run.store is not None and kept is None:

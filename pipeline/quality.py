@@ -59,9 +59,18 @@ class Quality:
 
 
 def measure_quality(
-    clip: Clip, sequence: AlignedSequence, tracks: Mapping[str, Sequence[FeatureTrack]]
+    clip: Clip,
+    sequence: AlignedSequence,
+    tracks: Mapping[str, Sequence[FeatureTrack]],
+    good_score: float = LOW_SCORE,
 ) -> Quality:
-    """Summarise one clip: its words, how it was decoded, what the tracks saw."""
+    """Summarise one clip: its words, how it was decoded, what the tracks saw.
+
+    Parameters
+    ----------
+    good_score : what the aligner's median score exceeds where clear speech of its language is
+        aligned with what was said.
+    """
     face = next(iter(tracks.get("visual", ())), None)
     face_share = float(face.observed.mean()) if face is not None and len(face.times) else None
     covered = sum(word.end - word.start for word in sequence.words)
@@ -79,7 +88,7 @@ def measure_quality(
         face_share,
         notes,
         (
-            *_warn_of_words(spoken, speech_share),
+            *_warn_of_words(spoken, speech_share, good_score),
             *_warn_of_face(clip, face_share, notes),
             *_warn_of_media(clip, notes),
         ),
@@ -120,13 +129,18 @@ def count_repeated(texts: Sequence[str]) -> int:
     return int(repeated.sum())
 
 
-def _warn_of_words(spoken: dict[str, Any], speech_share: float) -> list[str]:
+def _warn_of_words(spoken: dict[str, Any], speech_share: float, good_score: float) -> list[str]:
     found = []
     score, words = spoken["aligner_score"], spoken["words"]
     if score is not None and score < LOW_SCORE:
         found.append(
             f"the words fit the sound badly (aligner score {score:.2f}, good clips have more than "
             f"{LOW_SCORE}): is this the transcript of this clip, and is it clear speech?"
+        )
+    elif score is not None and score < good_score:
+        found.append(
+            f"the words fit the sound less well than clear speech (aligner score {score:.2f}, not "
+            f"{good_score} or more): is there music, or another language, and was it heard rightly?"
         )
     if spoken["interpolated"] > HIGH_INTERPOLATED * words:
         found.append(

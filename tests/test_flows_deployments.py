@@ -80,7 +80,7 @@ def test_command_as_typed_predicts(prefect_api: Served) -> None:
     rows = json.loads(artifacts["predict-video-utterances"].data)
     assert [row["text"] for row in rows] == [each["text"] for each in result["utterances"]]
     assert "**Overall:**" in artifacts["predict-video-quality"].data
-    assert not list((prefect_api.home / "tmp").glob("rmfn-*"))
+    assert not list((prefect_api.home / "tmp").glob("rmfn-*/rmfn-*"))
 
 
 def test_full_name_and_bad_path_give_the_reason(prefect_api: Served) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,10 @@ def _run(folder: Path, place: tuple[str, str], *arguments: str) -> subprocess.Co
         cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert "Traceback" not in done.stdout + done.stderr
+    # A child that is still importing sees at the end of it that its parent has gone.
+    deadline = time.monotonic() + 60
+    while list((folder / "tmp").iterdir()) and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert not list((folder / "tmp").iterdir())
     return done
 

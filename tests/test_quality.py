@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 
 from extractors.types import FeatureTrack, Word, WordFeatures
-from pipeline.clip import AudioStream, Clip, VideoStream
+from pipeline.clip import AudioStream, Clip, VideoStream, open_clip
+from pipeline.process import ClipRun, find_words
 from pipeline.quality import count_repeated, describe_words, measure_quality
+from pipeline.recipe import load_recipe
 from pipeline.sequence import AlignedSequence
+from tests.conftest import shared
 
 SOUND = AudioStream(0, "aac", 48000, 2, "stereo", 0.0, 10.0, None, True)
 PICTURE = VideoStream(1, "h264", 640, 480, 25.0, 1.0, 0.0, 10.0, True)
@@ -112,6 +115,26 @@ def test_words_are_counted(measure):
 )
 def test_each_fault_is_told(words, face, said):
     assert said in warn(make_sequence(words), face)
+
+
+def test_what_fits_but_not_well_is_told_by_the_aligners_own_measure():
+    words, tracks = make_sequence(make_words([0.7] * 8)), {"visual": (make_face([True]),)}
+    (told,) = measure_quality(CLIP, words, tracks, good_score=0.85).warnings
+    assert "aligner score 0.70, not 0.85 or more" in told
+    assert not measure_quality(CLIP, words, tracks, good_score=0.6).warnings
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "clear"),
+    [("googlework_manyfaces_french_35s.mp4", False), ("mosi_Oz06ZWiO20M_6.mp4", True)],
+)
+def test_another_language_under_an_english_recipe_is_told(name, clear):
+    recipe = load_recipe("embedded")
+    run = ClipRun(open_clip(shared(f"clips/{name}")), recipe)
+    words = AlignedSequence(run.clip.id, find_words(run), {})
+    quality = measure_quality(run.clip, words, {}, recipe.align.GOOD_SCORE)
+    assert any("another language" in warning for warning in quality.warnings) != clear
 
 
 def test_sound_alone_and_several_sound_tracks_are_told():
