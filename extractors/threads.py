@@ -6,14 +6,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ONE_EACH = {
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    # A face is so small a picture that OpenCV's threads cost more than what they share out.
+    "OPENCV_FOR_THREADS_NUM": "1",
+}
+
 
 def leave_cores_to_stages() -> None:
     """Ask the libraries that this process and its children will import for one thread each, unless
     the user asks for more: stages and clips run side by side and share the cores."""
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # A face is so small a picture that OpenCV's threads cost more than what they share out.
-    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", "1")
+    for name, value in ONE_EACH.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager

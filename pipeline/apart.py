@@ -32,6 +32,7 @@ from typing import IO, Any
 from pydantic import TypeAdapter
 
 from extractors.mapped import map_samples
+from extractors.threads import ONE_EACH
 from extractors.types import Audio, FeatureTrack, Frame
 from extractors.weights import WeightsDamaged, WeightsMissing
 from pipeline.clip import Clip
@@ -78,7 +79,7 @@ class _Child:
             text=True,
             encoding="utf-8",
             env={
-                "OMP_NUM_THREADS": "1",
+                **ONE_EACH,
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
             },
