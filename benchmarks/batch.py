@@ -120,9 +120,11 @@ def measure_stages(clip: str) -> dict[str, float]:
 
 def measure_once(clip: str) -> dict[str, float]:
     from flows.run import _load_predictor, find_model, identify_model, open_recipe
+    from pipeline.assemble import assemble
     from pipeline.clip import open_clip
+    from pipeline.clip_run import ClipRun
     from pipeline.media import read_frames
-    from pipeline.process import ClipRun, assemble, find_words, track_modality
+    from pipeline.process import find_words, track_modality
     from rmfn.predict_clip import predict_utterances
 
     spent: dict[str, float] = {}

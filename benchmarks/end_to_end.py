@@ -29,8 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 def run_sequential(clip: str) -> dict[str, float]:
     """One process, one stage after another: what overlapping has to beat."""
     from flows.run import find_model, open_recipe
+    from pipeline.assemble import assemble
     from pipeline.clip import open_clip
-    from pipeline.process import ClipRun, assemble, find_words, track_modality
+    from pipeline.clip_run import ClipRun
+    from pipeline.process import find_words, track_modality
 
     run = ClipRun(open_clip(clip), open_recipe("embedded"))
     tracks = {"visual": track_modality(run, "visual"), "acoustic": track_modality(run, "acoustic")}

@@ -45,11 +45,13 @@ from benchmarks.broken_media import Goods, make_goods
 from extractors import BACKENDS, Backend
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript
 from pipeline import apart
+from pipeline.assemble import assemble
 from pipeline.clip import open_clip
+from pipeline.clip_run import ClipRun
 from pipeline.container import sniff_media
 from pipeline.errors import ClipError
 from pipeline.isolation import Done, run_isolated
-from pipeline.process import ClipRun, assemble, find_words, process_clip, track_modality
+from pipeline.process import find_words, process_clip, track_modality
 from pipeline.recipe import build_recipe
 from pipeline.scratch import share_scratch
 from pipeline.stills import read_stills

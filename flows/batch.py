@@ -17,6 +17,7 @@ from typing import Any
 from extractors.threads import leave_cores_to_stages
 from extractors.types import Transcript
 from flows import run
+from pipeline.clip_run import Progress, ignore_progress, make_key
 from pipeline.container import identify_file
 from pipeline.errors import ClipError
 from pipeline.folder import FileIndex, check_places, find_media
@@ -24,7 +25,7 @@ from pipeline.isolation import Done, run_isolated
 from pipeline.memory import available_memory
 from pipeline.outcomes import describe_failure, describe_success, get_outcome, put_outcome
 from pipeline.pace import Pace
-from pipeline.process import Progress, ignore_progress, make_key, process_clip
+from pipeline.process import process_clip
 from pipeline.scratch import share_scratch
 from pipeline.store import Store
 from pipeline.transcripts import read_beside

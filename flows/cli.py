@@ -128,7 +128,8 @@ def _align(options: argparse.Namespace) -> int:
     from flows.display import results, show_stages, show_words
     from flows.run import describe_word, open_recipe, open_transcript
     from pipeline.clip import open_clip
-    from pipeline.process import ClipRun, find_words
+    from pipeline.clip_run import ClipRun
+    from pipeline.process import find_words
 
     with show_stages() as progress:
         said = open_transcript(options.transcript)
@@ -149,8 +150,9 @@ def _track(options: argparse.Namespace) -> int:
     from flows.display import results, show_stages
     from flows.run import open_recipe
     from pipeline.clip import open_clip
+    from pipeline.clip_run import ClipRun
     from pipeline.errors import MediaError
-    from pipeline.process import ClipRun, track_modality
+    from pipeline.process import track_modality
     from pipeline.store import write_track
 
     recipe = open_recipe(options.recipe)

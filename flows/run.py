@@ -10,17 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from extractors.types import Transcript
 from flows.doctor import require
+from pipeline.assemble import ProcessedClip
 from pipeline.clip import open_clip
+from pipeline.clip_run import ClipRun, Progress, ignore_progress
 from pipeline.errors import RecipeMismatch
-from pipeline.process import (
-    ClipRun,
-    ProcessedClip,
-    Progress,
-    find_words,
-    ignore_progress,
-    process_clip,
-    track_modality,
-)
+from pipeline.process import find_words, process_clip, track_modality
 from pipeline.quality import describe_words
 from pipeline.recipe import Recipe, load_recipe, require_features
 from pipeline.records import read_json

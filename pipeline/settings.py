@@ -12,7 +12,7 @@ from typing import Any
 from extractors import BACKENDS
 from pipeline.recipe import FRAMES, MANY, STEPS, Recipe
 
-# What is kept in a store and found again, each under a key of its own (`pipeline.process`): the
+# What is kept in a store and found again, each under a key of its own (`pipeline.clip_run`): the
 # words, the two tracks, and the rows made of all of it.
 STAGES = ("words", "visual", "acoustic", "rows")
 LOOKS = "which frames are looked at: all, or those of words and a quarter of a second around them"

@@ -9,7 +9,7 @@ import numpy as np
 
 from extractors.types import Word
 from pipeline.clip import open_clip
-from pipeline.process import ClipRun
+from pipeline.clip_run import ClipRun
 from pipeline.recipe import load_recipe
 from pipeline.store import Store
 from rmfn.dataset import Dataset, Target

@@ -18,9 +18,9 @@ from extractors.visual_mediapipe import MediaPipe
 from extractors.visual_shape import normalise_landmarks
 from extractors.word_timing import WordTiming
 from flows.run import describe_prediction
+from pipeline.assemble import ProcessedClip
 from pipeline.clip import open_clip
 from pipeline.pooling import pool
-from pipeline.process import ProcessedClip
 from pipeline.quality import measure_quality
 from pipeline.sequence import AlignedSequence
 from pipeline.utterances import cut_utterances

@@ -14,8 +14,9 @@ import pytest
 from extractors.types import Audio, Segment, Transcript, Word
 from pipeline import errors
 from pipeline.clip import AudioStream, Clip, open_clip
+from pipeline.clip_run import ClipRun
 from pipeline.errors import ClipError
-from pipeline.process import ClipRun, find_words
+from pipeline.process import find_words
 from pipeline.recipe import build_recipe, load_recipe, require_features
 from pipeline.store import open_store
 from pipeline.transcripts import read_beside

@@ -33,7 +33,7 @@ planted.{name} = crash
 if __name__ == "__main__":
     sys.exit(main())
 """
-PLACES = [("pipeline.clip", "open_container"), ("pipeline.process", "decode_sound")]
+PLACES = [("pipeline.clip", "open_container"), ("pipeline.clip_run", "decode_sound")]
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 
 from extractors.types import FeatureTrack, Word, WordFeatures
 from pipeline.clip import AudioStream, Clip, VideoStream, open_clip
-from pipeline.process import ClipRun, find_words
+from pipeline.clip_run import ClipRun
+from pipeline.process import find_words
 from pipeline.quality import count_repeated, describe_words, measure_quality
 from pipeline.recipe import load_recipe
 from pipeline.sequence import AlignedSequence

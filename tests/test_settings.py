@@ -8,7 +8,7 @@ import tomllib
 import pytest
 
 from extractors import BACKENDS
-from pipeline.process import make_key
+from pipeline.clip_run import make_key
 from pipeline.recipe import RECIPES, build_recipe, load_recipe
 from pipeline.settings import (
     STAGES,

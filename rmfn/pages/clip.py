@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from extractors.types import FeatureTrack
+from pipeline.assemble import ProcessedClip
+from pipeline.clip_run import Progress, ignore_progress
 from pipeline.media import read_audio
-from pipeline.process import ProcessedClip, Progress, ignore_progress
 from pipeline.recipe import Recipe
 from pipeline.stills import read_stills
 from rmfn.explain import Explained, explain_utterance

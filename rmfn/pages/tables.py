@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pipeline.process import ProcessedClip
+from pipeline.assemble import ProcessedClip
 from rmfn.predict import Predictor
 from rmfn.targets import Target
 from rmfn.wording import describe_spread, describe_value
