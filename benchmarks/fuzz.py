@@ -44,8 +44,8 @@ from benchmarks import broken_media, odd_media
 from benchmarks.broken_media import Goods, make_goods
 from extractors import BACKENDS, Backend
 from extractors.types import Audio, FeatureTrack, Frame, Segment, Transcript
-from pipeline import apart
 from pipeline.assemble import assemble
+from pipeline.children import list_children
 from pipeline.clip import open_clip
 from pipeline.clip_run import ClipRun
 from pipeline.container import sniff_media
@@ -212,13 +212,9 @@ def _read_peak(process: int) -> int:
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)
 
 
-def _waiting() -> list[Any]:
-    return [child for children in apart._idle.values() for child in children]
-
-
 def _list_left() -> set[str]:
     """Temporary files, those of the children that wait left out."""
-    kept = {Path(child.folder.name).name for child in _waiting()}
+    kept = {Path(child.folder.name).name for child in list_children()}
     return set(os.listdir(tempfile.gettempdir())) - kept
 
 
@@ -226,7 +222,7 @@ def _list_open() -> set[str]:
     """What is open, the pipes and files of the children that wait left out."""
     theirs = {
         str(pipe.fileno())
-        for child in _waiting()
+        for child in list_children()
         for pipe in (child.process.stdin, child.process.stdout, child.errors)
     }
     found = set(os.listdir("/proc/self/fd")) - theirs

@@ -7,6 +7,7 @@ could not be processed; 2 what was given cannot be used (arguments, files, recip
 from __future__ import annotations
 
 import argparse
+import atexit
 import io
 import json
 import os
@@ -14,10 +15,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from extractors.threads import leave_cores_to_stages
 from flows.arguments import add_recipe
+from pipeline.children import begin_children
 from pipeline.records import to_json, write_json
 
 EPILOG = """\
@@ -38,20 +40,27 @@ exit status: 0 all went well; 1 a clip could not be processed; 2 the input canno
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
+    options = _build_parser().parse_args(arguments)
+    if arguments is not None or not hasattr(options, "clip"):
+        return _run(options)
+    code = _watch(options.clip)
+    if code is None:
+        _leave(_run(options))
+    return code
+
+
+def _run(options: argparse.Namespace) -> int:
     from pipeline.memory import share_one_heap
 
-    options = _build_parser().parse_args(arguments)
-    if arguments is None and hasattr(options, "clip"):
-        code = _watch(options.clip)
-        if code is not None:
-            return code
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # for names that are no text
     share_one_heap()
     leave_cores_to_stages()
     try:
         with nullcontext() if options.debug else _only_our_words():
-            return options.run(options)
+            code = options.run(options)
+        sys.stdout.flush()
+        return code
     except KeyboardInterrupt:
         _say("interrupted; finished stages are in the store, if one was named")
         return 130
@@ -63,6 +72,14 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         return _explain(error)
+
+
+def _leave(code: int) -> NoReturn:
+    """End without taking the libraries' half a million objects apart, which takes half a second."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _watch(clip: str) -> int | None:
@@ -94,6 +111,8 @@ def _explain(error: Exception) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    if options.store is None:  # else they may have nothing to do
+        begin_children("visual", "acoustic")
     from flows.display import results, show_prediction, show_stages
     from flows.run import predict_clip
 
@@ -147,6 +166,7 @@ def _align(options: argparse.Namespace) -> int:
 
 
 def _track(options: argparse.Namespace) -> int:
+    begin_children(options.modality)
     from flows.display import results, show_stages
     from flows.run import open_recipe
     from pipeline.clip import open_clip

@@ -7,18 +7,15 @@ stays off the screen.
 
 The child is this module run by ``python -m pipeline.apart``. Requests and answers are lines of
 JSON, the track itself comes as a Parquet file. A child is kept for the next clip, with its models
-loaded; it ends when its parent does, however that ends, since its input ends then.
+loaded (`pipeline.children`).
 """
 
 from __future__ import annotations
 
-import atexit
 import json
 import os
 import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,9 +29,9 @@ from typing import IO, Any
 from pydantic import TypeAdapter
 
 from extractors.mapped import map_samples
-from extractors.threads import ONE_EACH
 from extractors.types import Audio, FeatureTrack, Frame
 from extractors.weights import WeightsDamaged, WeightsMissing
+from pipeline.children import Child, keep_child, take_child
 from pipeline.clip import Clip
 from pipeline.errors import ClipError, MediaError
 from pipeline.media import RATE, MediaNotes, Sound, read_frames
@@ -63,68 +60,6 @@ PATIENCE = 8
 
 class Stopped(Exception):
     """The measurement was given up because another stage of the clip failed."""
-
-
-class _Child:
-    """A running child with the modality that it has models for."""
-
-    def __init__(self) -> None:
-        self.errors = tempfile.TemporaryFile("w+b")  # noqa: SIM115 (closed by `end`)
-        self.folder = tempfile.TemporaryDirectory(prefix="rmfn-", ignore_cleanup_errors=True)
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "pipeline.apart", self.folder.name],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            encoding="utf-8",
-            env={
-                **ONE_EACH,
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path),
-            },
-        )
-
-    def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The child's answers, until it has no more."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        try:
-            self.process.stdin.write(json.dumps(request, default=str) + "\n")
-            self.process.stdin.flush()
-        except BrokenPipeError:
-            return
-        for line in self.process.stdout:
-            yield json.loads(line)
-
-    def last_words(self) -> str:
-        """How it ended and what it said, for an error message."""
-        code = self.process.wait()
-        self.errors.seek(max(0, self.errors.seek(0, os.SEEK_END) - 300))
-        lines = self.errors.read().decode(errors="replace").strip().splitlines()
-        how = f"signal {-code}" if code < 0 else f"exit status {code}"
-        return f"{how}: {lines[-1].strip()}" if lines else how
-
-    def end(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout, self.errors):
-            if pipe is not None:
-                pipe.close()
-        self.folder.cleanup()
-
-
-_idle: dict[str, list[_Child]] = {}
-_lock = threading.Lock()
-
-
-@atexit.register
-def end_children() -> None:
-    """End the children that wait for another clip."""
-    with _lock:
-        for child in (child for waiting in _idle.values() for child in waiting):
-            child.end()
-        _idle.clear()
 
 
 def measure_apart(
@@ -157,10 +92,7 @@ def measure_apart(
     WeightsMissing : as the backend does.
     Stopped : ``stopped`` was set.
     """
-    with _lock:
-        waiting = _idle.setdefault(modality, [])
-        child = waiting.pop() if waiting else None
-    child = child or _Child()
+    child = take_child(modality)
     finished = False
     over = threading.Event()
     threading.Thread(target=_kill_if_stopped, args=(child, stopped, over), daemon=True).start()
@@ -198,13 +130,12 @@ def measure_apart(
     finally:
         over.set()
         if finished and not stopped.is_set():
-            with _lock:
-                _idle[modality].append(child)
+            keep_child(modality, child)
         else:
             child.end()
 
 
-def _kill_if_stopped(child: _Child, stopped: threading.Event, over: threading.Event) -> None:
+def _kill_if_stopped(child: Child, stopped: threading.Event, over: threading.Event) -> None:
     """The child may be deep in native code and say nothing for a long time."""
     while not over.wait(0.1):
         if stopped.is_set():

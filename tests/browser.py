@@ -91,6 +91,27 @@ class Page:
         )
         self.tab.evaluate("scrollTo({ top: 0, behavior: 'instant' })")
 
+    def show(self, selector: str) -> tuple[float, float, float, float]:
+        """Scroll to it; where it is then: x, y, width, height."""
+        return tuple(
+            self.tab.locator(selector).evaluate(
+                """(found) => {
+                    found.scrollIntoView({ block: "center", behavior: "instant" });
+                    const { x, y, width, height } = found.getClientRects()[0];
+                    return [x, y, width, height];
+                }"""
+            )
+        )
+
+    def click(self, selector: str) -> None:
+        """With the mouse, in the middle of it.
+
+        The driver's own click first waits for frames to be drawn, and without a window, on a busy
+        machine, a browser may draw none for a minute.
+        """
+        x, y, width, height = self.show(selector)
+        self.tab.mouse.click(x + width / 2, y + height / 2)
+
     def wait(self, expression: str) -> None:
         """Until it is so. (The driver's own way evaluates text, which a page may forbid.)"""
         deadline = time.monotonic() + PATIENCE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import multiprocessing
 import os
 import shutil
 import signal
@@ -37,10 +38,10 @@ settings.load_profile("here")
 
 
 # Prefect reads its home when it is imported; no test may touch the developer's own.
-PREFECT_HOME = tempfile.mkdtemp(prefix="rmfn-prefect-")
-os.environ["PREFECT_HOME"] = PREFECT_HOME
+if multiprocessing.parent_process() is None:  # else that of the process that began this one
+    os.environ["PREFECT_HOME"] = tempfile.mkdtemp(prefix="rmfn-prefect-")
+    atexit.register(shutil.rmtree, os.environ["PREFECT_HOME"], ignore_errors=True)
 os.environ.pop("PREFECT_API_URL", None)
-atexit.register(shutil.rmtree, PREFECT_HOME, ignore_errors=True)
 
 
 @dataclass(frozen=True)
