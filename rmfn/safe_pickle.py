@@ -125,10 +125,15 @@ class _Kind:
 class _Array(np.ndarray):
     """Stands for numpy's arrays until the pickle has said what is in one."""
 
+    _filled = False
+
     def __new__(cls, *_: Any) -> _Array:
         raise DatasetError("it calls numpy.ndarray, which is not done: expected an array's values")
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
+        if self._filled:  # numpy would let go of memory that others may still look at
+            raise DatasetError("it says twice what is in an array")
+        self._filled = True
         shape, kind, fortran, values = state[-4:]
         # A copy of an array that was read says its type as numpy does.
         dtype = kind.dtype if isinstance(kind, _Kind) else kind
@@ -171,13 +176,21 @@ def _make_scalar(kind: _Kind, value: bytes | str) -> Any:
     if kind.dtype.hasobject:
         raise DatasetError("it holds a single object as numpy's, which is not read")
     value = value.encode("latin1") if isinstance(value, str) else value
-    return np.frombuffer(value, dtype=kind.dtype, count=1)[0]
+    return np.frombuffer(_require_bytes(value), dtype=kind.dtype, count=1)[0]
 
 
 def _from_buffer(buffer: Any, kind: _Kind, shape: Any, order: Any, *_: Any) -> Any:
     if kind.dtype.hasobject or not kind.dtype.itemsize:
         raise DatasetError("it holds objects as bytes, which are not read")
-    return np.frombuffer(buffer, dtype=kind.dtype).reshape(shape, order=order)
+    values = np.frombuffer(_require_bytes(buffer), dtype=kind.dtype)
+    return values.reshape(shape, order=order).copy(order="K")
+
+
+def _require_bytes(buffer: Any) -> Any:
+    """Another array's memory could be let go of while it is looked at."""
+    if not isinstance(buffer, bytes | bytearray):
+        raise DatasetError(f"it takes a {type(buffer).__name__} for bytes, which is not done")
+    return buffer
 
 
 def _to_bytes(text: str, encoding: str = "") -> bytes:

@@ -106,6 +106,45 @@ def test_tensors_and_codecs_are_refused(tmp_path):
         load_pickle(path)
 
 
+ARRAY = (
+    b"cnumpy._core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\ntS'b'\ntRp0\n"  # part 0
+    b"(I1\n(I64\ntcnumpy\ndtype\n(S'u1'\nI00\nI01\ntRp1\n"  # part 1, its kind
+    b"(I3\nS'|'\nNNNI-1\nI-1\nI0\ntbI00\nS'" + b"a" * 64 + b"'\ntb"
+)
+ANOTHER_STATE = b"(I1\n(I1\ntg1\nI00\nS'b'\ntb"
+VIEW = b"cnumpy._core.numeric\n_frombuffer\n(g0\ng1\n(I64\ntS'C'\ntR"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        # a view of an array, whose memory a second state would then let go of
+        (b"(" + ARRAY + VIEW + b"g0\n" + ANOTHER_STATE + b"t.", "takes a _Array for bytes"),
+        (b"(" + ARRAY + VIEW + b"t.", "takes a _Array for bytes"),
+        (ARRAY + ANOTHER_STATE + b".", "says twice what is in an array"),
+        (
+            ARRAY + b"0cnumpy._core.multiarray\nscalar\n(g1\ng0\ntR.",
+            "takes a _Array for bytes",
+        ),
+    ],
+)
+def test_memory_of_an_array_cannot_be_read_after_it_is_gone(tmp_path, content, said):
+    path = tmp_path / "data.pkl"
+    path.write_bytes(ARRAY + b".")
+    assert load_pickle(path).tolist() == [97] * 64
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=said):
+        load_pickle(path)
+
+
+def test_an_array_is_its_own(tmp_path):
+    path = tmp_path / "data.pkl"
+    path.write_bytes(pickle.dumps(np.arange(3), 5))
+    found = load_pickle(path)
+    assert found.flags.owndata
+    assert found.flags.writeable
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"not a pickle", pickle.dumps(np.zeros(9))[:-20], b"Px\n."]
 )
