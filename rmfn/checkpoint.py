@@ -39,7 +39,10 @@ WEIGHTS, MANIFEST, CARD = "weights.safetensors", "model.json", "README.md"
 # What it makes besides its weights is small: matrices from which orthogonal ones are drawn.
 ROOM = 8
 LARGEST_HEADER = 16 << 20  # bytes; a name and a place a tensor
-_MAKERS = (torch.empty, torch.zeros, torch.ones, torch.full, torch.eye, torch.rand, torch.randn)
+_MAKERS = (
+    *(torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn),
+    *(torch.eye, torch.linspace),
+)
 
 
 class CheckpointError(ValueError):
@@ -256,12 +259,25 @@ class _Room(TorchFunctionMode):
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func in _MAKERS:
-            sizes = [*args, (kwargs or {}).get("size", ())]
-            flat = [n for each in sizes for n in (each if isinstance(each, Sequence) else [each])]
-            self.left -= math.prod(n for n in flat if isinstance(n, int))
+            self.left -= _count_values(func, args, kwargs or {})
             if self.left < 0:
                 raise ValueError(f"its settings ask for more than {self.room} values")
         return func(*args, **(kwargs or {}))
+
+
+def _count_values(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> int:
+    """How many a call of one of ``_MAKERS`` makes; of what it would refuse itself, anything."""
+    if func is torch.linspace:
+        sizes = [args[2] if len(args) > 2 else kwargs.get("steps", 0)]
+    elif func is torch.eye:
+        named = [kwargs[name] for name in ("n", "m") if name in kwargs]
+        sizes = [*args, *named]
+        sizes *= 2 if len(sizes) == 1 else 1  # a side alone is that of a square
+    else:
+        # What `full` fills with is no size.
+        sizes = [*args[: 1 if func is torch.full else None], kwargs.get("size", ())]
+    flat = [n for each in sizes for n in (each if isinstance(each, Sequence) else [each])]
+    return math.prod(n for n in flat if isinstance(n, int))
 
 
 def _unpack(manifest: Manifest, tensors: dict[str, Tensor]) -> Ensemble:

@@ -24,6 +24,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from safetensors.numpy import save
 
 from extractors.types import FeatureTrack, Word
 from pipeline.errors import DatasetError
@@ -32,7 +34,7 @@ from pipeline.records import LARGEST, read_json
 from pipeline.store import Store, open_store, read_track, write_track
 from pipeline.transcripts import read_transcript
 from pipeline.whole import open_whole
-from rmfn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from rmfn.checkpoint import CheckpointError, _Room, load_checkpoint, save_checkpoint
 from rmfn.corpora import read_timed
 from rmfn.corpora_hdf5 import dataset_from_mfn
 from rmfn.csd_files import read_csd
@@ -305,6 +307,47 @@ def test_settings_that_ask_for_any_memory(checkpoint, changes):
     edit(checkpoint, config={**config, **changes})
     with pytest.raises(CheckpointError, match=r"does not fit model\.json"):
         load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("states", [[40_000], [1 << 30]])
+def test_a_hidden_markov_model_that_asks_for_any_memory(checkpoint, states):
+    inputs = {"language": 1, "acoustic": 1}
+    config = {"inputs": inputs, "hidden": inputs, "outputs": 1}
+    columns = {"language": ["a"], "acoustic": ["b"]}
+    scale = {f"scaler.{m}.{what}": np.ones(1, "f4") for m in columns for what in ("mean", "std")}
+    weights = save(scale)
+    (checkpoint / "weights.safetensors").write_bytes(weights)
+    edit(
+        checkpoint,
+        model="thmm",
+        columns=columns,
+        config={**config, "states": states, "components": 1},
+        weights_sha256=hashlib.sha256(weights).hexdigest(),
+    )
+    with pytest.raises(CheckpointError, match="settings ask for more than"):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize(
+    ("make", "count"),
+    [
+        (lambda: torch.eye(30), 900),
+        (lambda: torch.eye(n=30), 900),
+        (lambda: torch.eye(30, 20), 600),
+        (lambda: torch.eye(30, m=20), 600),
+        (lambda: torch.full((30, 20), 0), 600),
+        (lambda: torch.full(size=(30, 20), fill_value=7), 600),
+        (lambda: torch.zeros(30, 20), 600),
+        (lambda: torch.linspace(-1, 1, 600), 600),
+        (lambda: torch.linspace(0, 1, steps=600), 600),
+    ],
+)
+def test_every_value_that_a_model_makes_is_counted(make, count):
+    with _Room(count) as room:
+        make()
+    assert room.left == 0
+    with pytest.raises(ValueError, match="ask for more than"), _Room(count - 1):
+        make()
 
 
 @pytest.mark.parametrize(

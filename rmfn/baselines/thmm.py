@@ -117,7 +117,7 @@ class THMM(nn.Module):
         # Before it has learnt, all labels are alike.
         self.register_buffer("directions", torch.eye(features, D, dtype=torch.float64))
         self.register_buffer("start", flat[:, :, 0] - math.log(S))
-        self.register_buffer("moves", flat[:, :, :1].expand(L, S, S) - math.log(S))
+        self.register_buffer("moves", torch.zeros(L, S, S, dtype=torch.float64) - math.log(S))
         self.register_buffer("means", flat)
         self.register_buffer("variances", flat + 1)
         self.register_buffer("prior", flat[:, 0, 0].clone())
