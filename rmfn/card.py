@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def describe(manifest: Manifest) -> str:
                 "|---" * (len(shown) + 1) + "|",
                 _row(f"mean of {manifest.members} models", found, shown),
                 "| 95 % interval (videos redrawn) | "
-                + " | ".join("{:.3f} to {:.3f}".format(*found["interval"][k]) for k in shown)
+                + " | ".join(_show_interval(found["interval"][k]) for k in shown)
                 + " |",
                 "| one model, mean ± sd over seeds | "
                 + " | ".join("{:.3f} ± {:.3f}".format(*found["seeds"][k]) for k in shown)
@@ -67,6 +68,11 @@ def show_metrics(target: Target) -> dict[str, str]:
         return _CLASSES
     rounded = name_rounded(target.low, target.high)
     return {**_NUMBERS, rounded: rounded.upper()}
+
+
+def _show_interval(edges: Sequence[float | None]) -> str:
+    known = [edge for edge in edges if edge is not None and not np.isnan(edge)]
+    return "{:.3f} to {:.3f}".format(*known) if len(known) == 2 else "-"
 
 
 def _row(name: str, scores: dict[str, Any], shown: dict[str, str]) -> str:

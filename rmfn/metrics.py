@@ -166,10 +166,13 @@ def bootstrap(
 
     Returns
     -------
-    {metric: (low, high)}; NaN where a metric was never defined.
+    {metric: (low, high)}; NaN where a metric was never defined, and of a single group, as drawing
+    the only one there is says nothing of others.
     """
     p, y = np.asarray(predictions, float), np.asarray(labels, float)
     clusters = group_rows(groups)
+    if len(clusters) < 2:
+        return {name: (float("nan"), float("nan")) for name in measure(p, y)}
     random = np.random.default_rng(seed)
     drawn = []
     for _ in range(draws):

@@ -57,7 +57,11 @@ def list_warnings(report: dict[str, Any]) -> list[str]:
     """What makes the numbers worth less than they look."""
     some = next(iter(report.values()))
     lines = []
-    if some["videos"] < FEW_VIDEOS:
+    if some["videos"] == 1:
+        lines.append(
+            "the segments are of one video, from which no interval and no p-value is known"
+        )
+    elif some["videos"] < FEW_VIDEOS:
         lines.append(
             f"the segments are of {_count(some['videos'], 'videos')}: intervals and p-values, "
             "which redraw videos, are rough"

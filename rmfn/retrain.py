@@ -8,6 +8,7 @@ counts is the difference segment by segment, with an interval that redraws whole
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -72,17 +73,18 @@ class Comparison:
     candidate, current : mean errors: absolute of a regression, share wrong of classes; the mean
         over the labels if there are several.
     difference : candidate - current; below 0 the candidate is better.
-    low, high : the interval of the difference, redrawing whole groups.
-    p : two-sided, by permutation.
+    low, high : the interval of the difference, redrawing whole groups; None = not known, as there
+        is only one.
+    p : two-sided, by permutation; None likewise.
     segments, groups : how many of each.
     """
 
     candidate: float
     current: float
     difference: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
     segments: int
     groups: int
 
@@ -110,14 +112,15 @@ def compare_errors(
         rule.draws,
         rule.coverage,
     )["error"]
-    low, high = found["interval"]
+    # JSON has no NaN.
+    low, high, p = (None if math.isnan(v) else v for v in (*found["interval"], found["p"]))
     return Comparison(
         float(candidate.mean()),
         float(current.mean()),
         found["difference"],
         low,
         high,
-        found["p"],
+        p,
         len(candidate),
         len(set(groups)),
     )
@@ -180,8 +183,9 @@ def retrain(
     """Add segments, train a candidate on all, compare it with the current model, decide.
 
     The first time, the frozen segments are chosen: those of the split "test" if there are any, else
-    a fifth, by speaker (or by video where speakers are not known); and the candidate is taken, as
-    there is nothing to compare it with.
+    a fifth, by speaker (or by video where speakers are not known), and of few speakers or videos
+    more (``rmfn.growing.choose_frozen``); and the candidate is taken, as there is nothing to
+    compare it with.
 
     Parameters
     ----------
@@ -213,13 +217,18 @@ def retrain(
                 f"{held} segments are of videos or speakers of the frozen ones and are not learned "
                 "from"
             )
+        if len(set(name_groups(judged))) < 2:
+            notes.append(
+                "the frozen segments are of one video or speaker, on which no later version can be "
+                "shown to be better: begin in another folder once there are four or more"
+            )
         candidate = registry.candidate()
         _discard_other(candidate, learned)
         # Nothing is kept aside but the frozen segments: each member stops on other videos.
         train_dataset(learned, replace(plan, rotate=True), candidate, on_progress, resume=True)
         comparison = None if before is None else _compare(candidate, before, judged, plan, rule)
         promoted, why = decide(comparison, rule, _find_margin(rule, plan), before)
-        if comparison is not None and comparison.groups < FEW_GROUPS:
+        if comparison is not None and 1 < comparison.groups < FEW_GROUPS:
             notes.append(
                 f"the frozen segments are of {comparison.groups} speakers or videos only: the "
                 "interval is rough"
@@ -254,10 +263,12 @@ def decide(
         return True, "it is the first version: there is nothing to compare it with"
     found = (
         f"on {comparison.segments} frozen segments its error is {comparison.candidate:.3f}, that "
-        f"of {current.name} {comparison.current:.3f}: a difference of "
-        f"{comparison.difference:+.3f} ({rule.coverage:.0%} interval {comparison.low:+.3f} to "
-        f"{comparison.high:+.3f})"
+        f"of {current.name} {comparison.current:.3f}: a difference of {comparison.difference:+.3f} "
+        f"({rule.coverage:.0%} interval {_show_interval(comparison.low, comparison.high)})"
     )
+    if comparison.high is None:
+        shown = "better" if rule.accept == "better" else f"not worse by {margin:g} or more"
+        return False, f"it cannot be shown to be {shown} on one video or speaker: {found}"
     limit = 0.0 if rule.accept == "better" else margin
     promoted = comparison.high < limit
     if rule.accept == "better":
@@ -286,11 +297,11 @@ def describe_decision(decision: dict[str, Any]) -> str:
     if comparison is None:
         lines = lines[:-2]
     else:
+        interval = _show_interval(comparison["low"], comparison["high"])
         lines += [
             f"| {decision['version']} | {comparison['candidate']:.3f} |",
             f"| {decision['current']} | {comparison['current']:.3f} |",
-            f"| difference | {comparison['difference']:+.3f} ({comparison['low']:+.3f} to "
-            f"{comparison['high']:+.3f}) |",
+            f"| difference | {comparison['difference']:+.3f} ({interval}) |",
             "",
         ]
     lines.append(
@@ -300,6 +311,10 @@ def describe_decision(decision: dict[str, Any]) -> str:
     if decision["notes"]:
         lines += ["", *(f"- {note}" for note in decision["notes"])]
     return "\n".join(lines) + "\n"
+
+
+def _show_interval(low: float | None, high: float | None) -> str:
+    return "not known" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def _discard_other(candidate: Path, learned: Dataset) -> None:

@@ -41,7 +41,8 @@ def compare_models(
     Returns
     -------
     {metric: {"difference", "interval": [low, high], "p"}}; p is two-sided, at least
-    1 / (draws + 1). NaN where a metric is not defined.
+    1 / (draws + 1). NaN where a metric is not defined. Of a single group interval and p are NaN:
+    redrawing the only one there is would give a point, as if the difference were certain.
     """
     clusters = group_rows(groups)
     random = np.random.default_rng(seed)
@@ -67,7 +68,7 @@ def compare_models(
         spread = np.array([each[name] for each in redrawn])
         chance = np.array([each[name] for each in exchanged])
         spread, chance = spread[np.isfinite(spread)], chance[np.isfinite(chance)]
-        known = np.isfinite(difference) and len(spread) > 0
+        known = np.isfinite(difference) and len(spread) > 0 and len(clusters) > 1
         low, high = np.quantile(spread, edges) if known else (np.nan, np.nan)
         # As extreme as this up to rounding: sums in another order differ in the last bits.
         extreme = abs(chance) >= abs(difference) - 1e-12

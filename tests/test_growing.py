@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import RecipeMismatch
-from rmfn.growing import merge_datasets, name_by_content
+from rmfn.growing import choose_frozen, merge_datasets, name_by_content
 from tests.planted import make_planted
 
 
@@ -52,3 +52,21 @@ def test_the_same_turn_said_twice_has_two_names():
     twice = replace(dataset, sequences=(first, first, *dataset.sequences[2:]))
     one, two = name_by_content(twice).ids[:2]
     assert two == f"{one}#2"
+
+
+@pytest.mark.parametrize(
+    ("videos", "frozen"), [(2, 1), (3, 1), (4, 2), (6, 2), (9, 3), (12, 4), (15, 5), (40, 8)]
+)
+def test_of_few_videos_more_are_frozen_so_that_something_can_be_shown(videos, frozen):
+    groups = [f"v{n % videos}" for n in range(6 * videos)]
+    rows = choose_frozen(groups)
+    chosen = {groups[n] for n in rows}
+    assert len(chosen) == frozen
+    assert rows == [n for n, group in enumerate(groups) if group in chosen]
+
+
+def test_one_long_video_does_not_leave_a_single_frozen_one():
+    groups = ["long"] * 20 + ["a", "b", "c", "d"]
+    chosen = {groups[n] for n in choose_frozen(groups)}
+    assert len(chosen) >= 2
+    assert "long" not in chosen

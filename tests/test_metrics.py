@@ -114,6 +114,13 @@ def test_bootstrap_of_an_undefined_metric_is_nan():
     assert np.isnan(found["corr"]).all()
 
 
+def test_bootstrap_of_one_video_knows_no_interval():
+    """Drawing the only one there is gives the same again: a point, as if nothing were more sure."""
+    found = bootstrap([1.0, 2.0, 0.0], [1.0, 3.0, 0.5], ["a", "a", "a"], draws=10)
+    assert np.isnan(found["mae"]).all()
+    assert set(found) == set(bootstrap([1.0, 2.0, 0.0], [1.0, 3.0, 0.5], ["a", "a", "b"], draws=3))
+
+
 def test_nonsense_is_refused():
     with pytest.raises(ValueError, match="must both be"):
         score([1, 2], [1])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
+from pipeline.records import to_json
 from rmfn.checkpoint import Checkpoint
 from rmfn.evaluate import evaluate_dataset, summarise
 from rmfn.metrics import Scores
@@ -87,6 +90,22 @@ def test_what_spoils_the_numbers_is_said(report):
     assert "of 4 videos" in said
     assert "7 of the scored segments, of 2 videos, were trained on" in said
     assert "toy was trained on 3 of the scored videos" in said
+
+
+def test_of_one_video_no_interval_is_known():
+    dataset = make_dataset(40, videos=1)
+    predictor = Predictor(Checkpoint(*make_untrained()))
+    other = Predictor(Checkpoint(*make_untrained(seed=3)))
+    report = evaluate_dataset(predictor, dataset, against=other, draws=10)
+    assert (
+        "of one video, from which no interval and no p-value is known" in list_warnings(report)[0]
+    )
+    read = json.loads(to_json(report), parse_constant=pytest.fail)
+    for each in (report, read):
+        main, differences, _ = tabulate_report(each, [SENTIMENT])
+        (interval,) = [row for row in main.rows if row[0] == "  95 % interval"]
+        assert set(interval[1:]) == {"-"}
+        assert {row[2:] for row in differences.rows} == {("-", "-")}
 
 
 def test_markdown_is_a_table_that_holds_together(report):

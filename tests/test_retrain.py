@@ -221,6 +221,33 @@ def test_the_rule(low, high, accept, margin, promoted):
     assert "on 50 frozen segments" in decide(found, rule, 0.06, Path("v4"))[1]
 
 
+@pytest.mark.parametrize("rule", [Rule(), Rule("not-worse", 0.5)])
+def test_one_video_alone_shows_nothing(rule):
+    """Redrawing the only one there is gives a point, which is below every limit."""
+    random = np.random.default_rng(1)
+    theirs = random.random(30) + 1
+    found = compare_errors(theirs - 1, theirs, ["v"] * 30, rule)
+    assert found.difference == pytest.approx(-1)
+    assert (found.low, found.high, found.p) == (None, None, None)
+    promoted, why = decide(found, rule, 0.5, Path("v4"))
+    assert not promoted
+    assert "on one video or speaker: on 30 frozen" in why
+    assert "-1.000 (95% interval not known)" in why
+
+
+def test_versions_that_cannot_be_told_apart_are_told_so_at_once(registry):
+    few = make_planted(40, 1, splits=False)
+    first = retrain(registry, replace(few, videos=tuple("abc"[n % 3] for n in range(40))), FAST)
+    assert first["promoted"]
+    assert any("of one video or speaker" in note for note in first["notes"])
+    second = retrain(registry, make_planted(40, 2, splits=False), FAST)
+    assert not second["promoted"]
+    assert second["comparison"]["high"] is None
+    text = (registry.folder / "v2" / "decision.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == json.loads(json.dumps(second))
+    assert "(not known) |" in describe_decision(second)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

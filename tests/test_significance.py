@@ -101,3 +101,11 @@ def test_what_is_not_defined_stays_so():
     found = compare_models(np.ones(4), np.zeros(4), np.arange(4.0), list("abcd"), score, draws=5)
     assert np.isnan(found["corr"]["difference"])
     assert np.isnan(found["corr"]["p"])
+
+
+def test_one_video_alone_shows_nothing():
+    random = np.random.default_rng(0)
+    labels = random.uniform(-3, 3, 40)
+    found = compare_models(labels + 0.1, labels + 1, labels, ["v"] * 40, mae, draws=50)["mae"]
+    assert found["difference"] == pytest.approx(-0.9)
+    assert np.isnan([*found["interval"], found["p"]]).all()

@@ -89,19 +89,18 @@ def draw_errors(found: Comparison, target: Target, rows: list[Row]) -> dict[str,
                 "type": "data",
                 "symmetric": False,
                 "array": [
-                    round(high - mean, 4) for (_, high), mean in zip(edges, means, strict=True)
+                    _subtract(high, mean) for (_, high), mean in zip(edges, means, strict=True)
                 ],
                 "arrayminus": [
-                    round(mean - low, 4) for (low, _), mean in zip(edges, means, strict=True)
+                    _subtract(mean, low) for (low, _), mean in zip(edges, means, strict=True)
                 ],
                 "color": f"var(--{colour})",
                 "thickness": 1.6,
                 "width": 0,
             },
-            "customdata": [[round(low, 4), round(high, 4)] for low, high in edges],
+            "customdata": [_describe_interval(low, high) for low, high in edges],
             "marker": {"color": f"var(--{colour})", "size": 9, "symbol": mark},
-            "hovertemplate": "%{y}: %{x:.3f}<br>95 % interval %{customdata[0]:.3f} to "
-            "%{customdata[1]:.3f}<extra></extra>",
+            "hovertemplate": "%{y}: %{x:.3f}<br>95 % interval %{customdata}<extra></extra>",
         }
     each = [
         (round(report[target.name][metric], 4), row.title)
@@ -162,11 +161,11 @@ def draw_differences(target: Target, rows: list[Row]) -> dict[str, Any]:
             "type": "data",
             "symmetric": False,
             "array": [
-                round(found["interval"][1] - value, 4)
+                _subtract(found["interval"][1], value)
                 for found, value in zip(against, middle, strict=True)
             ],
             "arrayminus": [
-                round(value - found["interval"][0], 4)
+                _subtract(value, found["interval"][0])
                 for found, value in zip(against, middle, strict=True)
             ],
             "color": "var(--ink)",
@@ -180,6 +179,16 @@ def draw_differences(target: Target, rows: list[Row]) -> dict[str, Any]:
     layout = _lay_out(rows, f"difference in {title_metric(name_error(target))}")
     layout["shapes"] = [_line(0.0, "var(--warm)")]
     return {"data": [trace], "layout": layout}
+
+
+def _subtract(high: float | None, low: float | None) -> float | None:
+    """A bar's length; None draws none, where an interval is not known."""
+    return None if high is None or low is None else round(high - low, 4)
+
+
+def _describe_interval(low: float | None, high: float | None) -> str:
+    known = low is not None and high is not None and low == low
+    return f"{low:.3f} to {high:.3f}" if known else "not known from one video"
 
 
 def _lay_out(rows: list[Row], title: str) -> dict[str, Any]:

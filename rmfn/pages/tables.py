@@ -114,9 +114,7 @@ def describe_scores(model: dict[str, Any], targets: Sequence[Target]) -> list[di
                         (
                             title,
                             f"{scores[key]:.3f}",
-                            "{:.3f} to {:.3f}".format(*scores["interval"][key])
-                            if key in scores.get("interval", {})
-                            else "",
+                            _show_interval(scores.get("interval", {}).get(key)),
                         )
                         for key, title in shown.items()
                         if scores.get(key) is not None
@@ -173,6 +171,13 @@ def tabulate(record: dict[str, Any], attention: dict[str, Any] | None) -> dict[s
             ("entropy, of an even spread's", *entropy, "100.00%", ""),
         ]
     return tables
+
+
+def _show_interval(edges: list[float | None] | None) -> str:
+    """Nothing where none was asked for, "-" where it is not known (null in JSON)."""
+    if edges is None:
+        return ""
+    return "-" if None in edges else "{:.3f} to {:.3f}".format(*edges)
 
 
 def _show(value: Any) -> str:

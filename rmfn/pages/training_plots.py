@@ -168,9 +168,14 @@ def draw_bins(bins: Sequence[Bin], title: str, measure: str) -> dict[str, Any]:
                     "line": {"color": "var(--accent)", "width": 1},
                 },
                 "error_y": _bars([(part.error, *part.interval) for part in bins]),
-                "customdata": [np.round(part.interval, 4) for part in bins],
+                "customdata": [
+                    "not known from one video"
+                    if np.isnan(part.interval).any()
+                    else "{:.3f} to {:.3f}".format(*part.interval)
+                    for part in bins
+                ],
                 "hovertemplate": f"%{{x}}: {measure} %{{y:.3f}}<br>95 % interval "
-                "%{customdata[0]:.3f} to %{customdata[1]:.3f}<extra></extra>",
+                "%{customdata}<extra></extra>",
             }
         ],
         "layout": {
