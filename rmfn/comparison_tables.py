@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from rmfn.comparison import GUESS, Comparison, Row
+from rmfn.comparison import DRAWS, GUESS, Comparison, Row
 from rmfn.metrics import name_rounded
 from rmfn.systems import PAPER, PUBLISHED
 from rmfn.targets import Target
@@ -63,9 +63,10 @@ def describe_comparison(found: Comparison) -> list[str]:
     if found.reference:
         lines.append(
             f"Beside {found.reference}: the difference of the means, its 95 % interval (whole "
-            "videos redrawn), and p of a permutation test (whole videos exchanged) after Holm's "
-            "correction for all systems in the table. Below .05 is unlikely to be luck of the "
-            "segments; the luck of the seeds is in the standard deviations."
+            "videos redrawn), and p of a permutation test (whole videos exchanged), both of "
+            f"{DRAWS:,} draws, after Holm's correction for all systems in the table. Below .05 is "
+            "unlikely to be luck of the segments; the luck of the seeds is in the standard "
+            "deviations."
         )
     if found.papers:
         lines.append(
