@@ -17,7 +17,10 @@ import torch
 
 from rmfn.learnability import Study, Task, cut_z, explained, explained_by_averages, learn
 
-MODELS = ("rmfn", "rmfn-r1", "rmfn-no-highlight", "rmfn-no-mfp", "marn", "mfn", "ef-lstm")
+MODELS = (
+    *("rmfn", "rmfn-literal", "rmfn-r1", "rmfn-no-highlight", "rmfn-no-mfp"),
+    *("marn", "mfn", "ef-lstm"),
+)
 
 
 def main() -> None:

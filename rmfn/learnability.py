@@ -23,13 +23,13 @@ is measured here, not proved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rmfn.baselines import MODELS, build
+from rmfn.baselines import build, list_settings
 from rmfn.data import Batch
 
 # The same for every model that has them.
@@ -93,7 +93,7 @@ def learn(name: str, task: Task, study: Study, seed: int, **settings: Any) -> nn
     FUSE reads next to nothing of h at the start, and z takes much longer to say anything.
     """
     hidden = dict(study.hidden)
-    known = {f.name for f in fields(MODELS[name][0])}
+    known = list_settings(name)
     settings = {k: v for k, v in SETTINGS.items() if k in known} | settings
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):

@@ -39,6 +39,7 @@ TITLES = {
     "rmfn-r4": "RMFN-R4 (K = 4)",
     "rmfn-no-mfp": "RMFN (no MFP)",
     "rmfn-no-highlight": "RMFN (no HIGHLIGHT)",
+    "rmfn-literal": "RMFN (literal HIGHLIGHT)",
     "rmfn": "RMFN",
 }
 QUESTIONS = (

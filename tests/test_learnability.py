@@ -124,3 +124,9 @@ def test_the_same_seed_learns_the_same():
     short = Study(steps=3, batch=8)
     first, second = (learn("rmfn", TASK, short, seed=1).state_dict() for _ in range(2))
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_the_papers_formula_keeps_its_scale():
+    model = learn("rmfn-literal", TASK, Study(steps=1), 0)
+    assert model.config.attention_scale == "literal"
+    assert learn("rmfn", TASK, Study(steps=1), 0).config.attention_scale == "mean1"

@@ -42,6 +42,7 @@ MODELS: dict[str, tuple[type, type[nn.Module], dict[str, Any]]] = {
     "rmfn-r4": (RMFNConfig, RMFN, {"stages": 4}),
     "rmfn-no-mfp": (RMFNConfig, RMFN, {"multistage": False}),
     "rmfn-no-highlight": (RMFNConfig, RMFN, {"highlight": False}),
+    "rmfn-literal": (RMFNConfig, RMFN, {"attention_scale": "literal"}),
     "marn": (MARNConfig, MARN, {}),
     "mfn": (MFNConfig, MFN, {}),
     "gme-lstm": (GMELSTMConfig, GMELSTM, {}),
