@@ -94,7 +94,9 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="LABEL",
         help="label column to learn; may be given several times. Its kind or scale may follow: "
-        "sentiment:-3:3, happy:binary, mood:classes (default: the only column there is)",
+        "sentiment:-3:3, happy:binary, mood:classes (default: the only column there is); after the "
+        "scale what A2 and F1 count as positive: sentiment:1:5:3 is 3 and more (default: the "
+        "middle of the scale and more)",
     )
 
 

@@ -90,10 +90,11 @@ def train_model(
     data : a data set, such as ``rmfn import`` makes; or, in its place,
     store, labels : the features of ``rmfn extract`` (or ``extract-dataset``) and a labels.csv.
     target : the label to learn, or a list of them; by default the only one there is. Its kind or
-        scale may follow: ``mood:-3:3``, ``happy:binary``, ``tone:classes``.
+        scale may follow: ``mood:-3:3``, ``happy:binary``, ``tone:classes``; after the
+        scale what A2 and F1 count as positive: ``mood:1:5:3`` is 3 and more.
     plan : a file of settings, such as ``rmfn tune`` writes.
-    model_kind : rmfn (the default), rmfn-r1 to rmfn-r4, rmfn-no-mfp, rmfn-no-highlight, marn, mfn
-        or ef-lstm.
+    model_kind : rmfn (the default), rmfn-r1 to rmfn-r4, rmfn-no-mfp, rmfn-no-highlight,
+        rmfn-literal, or any other system of ``rmfn compare``.
     keep_adapted : of a store, read the columns minilm-adapted too, whose encoder knows the labels
         of CMU-MOSI's train and dev segments.
     quality, reject : limits on the quality of a store's segments, as of ``rmfn train``: a file, and

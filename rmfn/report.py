@@ -9,10 +9,11 @@ from typing import Any
 
 from rmfn.dataset import Target
 from rmfn.metrics import name_rounded
+from rmfn.tasks import find_threshold
 
 CONVENTIONS = (
-    'has0: "at least the threshold or not", all segments (on CMU-MOSI "negative or not", zeros '
-    "included: the paper's A2 and F1); non0: above or below it, labels equal to it left out. A "
+    'has0: "at least {} or not", all segments (on CMU-MOSI "negative or not", zeros included: the '
+    "paper's A2 and F1); non0: above or below it, labels equal to it left out. A "
     'rounded accuracy (A7) is of values clipped to the scale; "raw" does not clip. F1 is weighted '
     "by true support."
 )
@@ -45,7 +46,11 @@ def tabulate_report(report: dict[str, Any], targets: Sequence[Target]) -> list[T
 def describe_report(report: dict[str, Any], targets: Sequence[Target]) -> list[str]:
     """Lines under the tables: the conventions, and how far the intervals hold."""
     kinds = {target.kind == "regression" for target in targets if target.name in report}
-    lines = [CONVENTIONS] if True in kinds else []
+    lines = []
+    if True in kinds:
+        said = {find_threshold(t) for t in targets if t.name in report and t.kind == "regression"}
+        one = f"{said.pop():g}" if len(said) == 1 else "the threshold in the title"
+        lines.append(CONVENTIONS.format(one))
     lines += [CONVENTIONS_CLASSES] if False in kinds else []
     for name, found in report.items():
         if "covered" in found:
@@ -127,6 +132,8 @@ def _tabulate_label(found: dict[str, Any], target: Target) -> list[Table]:
     if against := found.get("against"):
         rows.append((f"{against['model']} (other)", *_cells(against["metrics"], shown)))
     title = f"{target.name}: {_count(found['n'], 'segments')}"
+    if target.kind == "regression":
+        title += f", positive from {find_threshold(target):g} on"
     tables = [Table(title, ("", *shown.values()), tuple(rows))]
     if against:
         differences = against["differences"]

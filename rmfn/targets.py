@@ -30,8 +30,9 @@ class Target:
         len(classes) - 1).
     low, high : the scale of a regression.
     classes : names, of "classes" alone.
-    threshold : at least this is the positive class of a regression's A2 and F1; by default the
-        middle of the scale.
+    threshold : at least this is the positive class of a regression's A2 and F1, of labels and of
+        predictions; by default the middle of the scale. To count what lies above a value that
+        labels have, say a little more.
     """
 
     name: str
@@ -48,9 +49,9 @@ def find_targets(dataset: Dataset, names: Sequence[str]) -> tuple[Target, ...]:
     Parameters
     ----------
     names : label columns, each alone or with its kind or scale: ``sentiment``,
-        ``sentiment:-3:3``, ``happy:binary``, ``emotion:classes``. What is not given is what the
-        data set says of the column; what that does not say is guessed from the labels, and the
-        guess is logged as a warning.
+        ``sentiment:-3:3``, ``sentiment:1:5:3.501`` (with the threshold), ``happy:binary``,
+        ``emotion:classes``. What is not given is what the data set says of the column; what that
+        does not say is guessed from the labels, and the guess is logged as a warning.
 
     Raises
     ------
@@ -129,15 +130,17 @@ def _find_target(dataset: Dataset, named: str) -> Target:
     if said == "regression":
         return known if known is not None and known.kind == said else _guess_scale(column, values)
     try:
-        low, high = map(float, said.split(":"))
-        if not -math.inf < low < high < math.inf:
+        low, high, *more = map(float, said.split(":"))
+        if not -math.inf < low < high < math.inf or len(more) > 1:
+            raise ValueError
+        if more and not low <= more[0] <= high:
             raise ValueError
     except ValueError:
         raise DatasetError(
-            f"target {named!r}: expected {column}, {column}:LOW:HIGH, {column}:binary, "
-            f"{column}:classes or {column}:regression"
+            f"target {named!r}: expected {column}, {column}:LOW:HIGH, {column}:LOW:HIGH:THRESHOLD "
+            f"within them, {column}:binary, {column}:classes or {column}:regression"
         ) from None
-    return Target(column, "regression", low, high)
+    return Target(column, "regression", low, high, threshold=more[0] if more else None)
 
 
 def describe_target(target: Target) -> str:

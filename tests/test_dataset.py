@@ -350,6 +350,9 @@ def test_targets_can_be_said(caplog):
     assert (plain.kind, plain.low, plain.high) == ("regression", 0, 2)
     assert not caplog.records
     assert find_targets(dataset, ["b:c"])[0].name == "b:c"
+    said, usual = find_targets(dataset, ["a:-1:5:3.501", "a:-1:5"])
+    assert said == Target("a", "regression", -1, 5, threshold=3.501)
+    assert usual.threshold is None
 
 
 @pytest.mark.parametrize(
@@ -358,6 +361,9 @@ def test_targets_can_be_said(caplog):
         ("b", "has no label 'b'; it has a, none"),
         ("none", "no segment has the label 'none'"),
         ("a:3:-3", "expected a, a:LOW:HIGH"),
+        ("a:-3:3:4", "a:LOW:HIGH:THRESHOLD within them"),
+        ("a:-3:3:0:1", "a:LOW:HIGH:THRESHOLD within them"),
+        ("a:-3:3:nan", "a:LOW:HIGH:THRESHOLD within them"),
         ("a:maybe", "expected a, a:LOW:HIGH"),
         ("a:binary", "segment 's2' has the a 2, expected 0 or 1 .4 of 6"),
         ("a:0:1", "segment 's2' has the a 2, expected 0 to 1"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -79,7 +80,23 @@ def test_several_labels_begin_with_a_summary():
     assert [table.title.split(":")[0] for table in tables[1:]] == list(report)
     lines = describe_report(report, (SENTIMENT, LENGTH, HAPPY, MOOD))
     assert any("has0" in line and "non0" in line for line in lines)
+    assert any('"at least the threshold in the title or not"' in line for line in lines)
     assert any("macro F1" in line for line in lines)
+
+
+def test_from_where_on_a_number_counts_as_positive_is_said(report):
+    """A2 depends on it: a label may be in the middle of the scale, or said."""
+    main, *_ = tabulate_report(report, [SENTIMENT])
+    assert main.title == "sentiment: 40 segments, positive from 0 on"
+    assert '"at least 0 or not"' in describe_report(report, [SENTIMENT])[0]
+    said = replace(SENTIMENT, low=1.0, high=5.0, threshold=3.501)
+    found = {"sentiment": {**report["sentiment"], "a5": 0.5, "a5_unclipped": 0.5}}
+    del found["sentiment"]["ablation"], found["sentiment"]["against"]
+    found["sentiment"] |= {"interval": {}, "constants": {}}
+    assert (
+        tabulate_report(found, [said])[0].title == "sentiment: 40 segments, positive from 3.501 on"
+    )
+    assert '"at least 3.501 or not"' in describe_report(found, [said])[0]
 
 
 def test_what_spoils_the_numbers_is_said(report):
