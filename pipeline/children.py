@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from extractors.threads import ONE_EACH
@@ -67,7 +68,8 @@ class Child:
         self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout, self.errors):
             if pipe is not None:
-                pipe.close()
+                with suppress(BrokenPipeError):  # what it was to be asked never reached it
+                    pipe.close()
         self.folder.cleanup()
 
 
@@ -85,9 +87,13 @@ def begin_children(*modalities: str) -> None:
 def take_child(modality: str) -> Child:
     """One that waits, with its models loaded; else a new one."""
     with _lock:
-        waiting = _idle.get(modality)
-        child = waiting.pop() if waiting else None
-    return child or Child()
+        waiting = _idle.get(modality, [])
+        while waiting:
+            child = waiting.pop()
+            if child.process.poll() is None:
+                return child
+            child.end()  # it was ended from outside, for want of memory or by an interrupt
+    return Child()
 
 
 def keep_child(modality: str, child: Child) -> None:

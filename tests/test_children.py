@@ -13,6 +13,7 @@ from flows.cli import main
 from pipeline.apart import measure_apart
 from pipeline.children import begin_children, end_children, list_children, take_child
 from pipeline.clip import open_clip
+from pipeline.errors import ClipError
 from tests.conftest import ROOT
 from tests.media_maker import make_clip
 from tests.test_process import Brightness
@@ -57,6 +58,25 @@ def test_one_that_nobody_needed_leaves_nothing():
     end_children()
     assert child.process.returncode is not None
     assert not Path(child.folder.name).exists()
+
+
+def test_one_that_was_ended_while_it_waited_is_replaced(tmp_path):
+    clip = open_clip(make_clip(tmp_path / "a.mp4"))
+    begin_children("visual")
+    (child,) = list_children()
+    child.process.kill()
+    child.process.wait()
+    track = measure_apart(Brightness(), clip, "visual", lambda share: None, threading.Event())
+    assert len(track.times) > 1
+    assert not Path(child.folder.name).exists()
+
+
+def test_one_that_ends_as_soon_as_it_is_asked_is_told_of_by_its_last_words(tmp_path, monkeypatch):
+    clip = open_clip(make_clip(tmp_path / "a.mp4"))
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit('no library')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ClipError, match=r"a\.mp4: the process .* visual .* crashed \(exit status"):
+        measure_apart(Brightness(), clip, "visual", lambda share: None, threading.Event())
 
 
 @pytest.mark.parametrize(
