@@ -15,6 +15,7 @@ from pipeline.container import (
     LEAST_BYTES,
     MAX_PIXELS,
     identify_file,
+    is_still,
     open_container,
 )
 from pipeline.errors import MediaError
@@ -119,7 +120,7 @@ def open_clip(path: str | os.PathLike[str]) -> Clip:
     clip_id = identify_file(path)
     with open_container(path) as container:
         name = container.format.name
-        if name.endswith("_pipe") or name == "image2":
+        if is_still(container):
             raise MediaError(f"{path}: a still picture ({name}); {EXPECTED}", str(path))
         origin = (container.start_time or 0) / av.time_base
         audio = tuple(

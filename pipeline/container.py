@@ -27,6 +27,9 @@ READ_BYTES = 1 << 18  # a block of file handed to FFmpeg; each needs the interpr
 LEAST_BYTES = 500  # a second; who says to last longer than this allows is measured, not believed
 EXPECTED = "expected a video or sound file"
 SNIFF_BYTES = 1 << 16  # as much as is read to see what a file is
+# What MP4's relatives for still pictures, and for bursts of them, call themselves.
+STILLS = ("avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
+SILENT = ("apng", "gif")  # moving pictures that never have sound: nobody keeps talks in them
 # Decoders that look at the first pictures to see what they are take no more memory than later.
 _ALONE = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
 _SNIFFING = {**_ALONE, "formatprobesize": str(SNIFF_BYTES), "probesize": str(SNIFF_BYTES)}
@@ -55,8 +58,7 @@ def sniff_media(path: str | os.PathLike[str]) -> float | None:
     with open(path, "rb") as file:
         try:
             with av.open(file, "r", options=_SNIFFING, buffer_size=SNIFF_BYTES) as container:
-                name = container.format.name
-                if name.endswith("_pipe") or name == "image2":
+                if is_still(container) or container.format.name in SILENT:
                     return None
                 if not (container.streams.audio or container.streams.video):
                     return None
@@ -64,6 +66,13 @@ def sniff_media(path: str | os.PathLike[str]) -> float | None:
                 return min(max(container.duration or 0, 0) / av.time_base, longest)
         except (av.FFmpegError, OSError, ValueError):
             return None
+
+
+def is_still(container: InputContainer) -> bool:
+    """Whether it holds a still picture. Some are films of one picture by format (AVIF, HEIC)."""
+    name = container.format.name
+    brand = container.metadata.get("major_brand", "").strip()
+    return name.endswith("_pipe") or name == "image2" or brand in STILLS
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from fractions import Fraction
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.clip import open_clip
 from pipeline.container import sniff_media
@@ -143,6 +144,17 @@ def test_a_still_picture_is_no_video(tmp_path):
         (packet,) = context.encode(frame.reformat(format=pixels))
         (tmp_path / name).write_bytes(bytes(packet))
         _refused(tmp_path / name, "a still picture")
+
+
+@pytest.mark.parametrize("kind", ["avif", "gif"])
+def test_pictures_in_a_folder_are_not_taken_for_clips(tmp_path, kind):
+    """Both look like films: AVIF is a relative of MP4, and a GIF may move."""
+    path = tmp_path / f"a.{kind}"
+    picture = Image.fromarray(np.arange(64 * 64 * 3, dtype=np.uint8).reshape(64, 64, 3))
+    picture.save(path, save_all=True, append_images=[picture.rotate(90)] if kind == "gif" else [])
+    assert sniff_media(path) is None
+    if kind == "avif":
+        _refused(path, "a still picture")
 
 
 def test_playlists_open_no_other_file(video, tmp_path, monkeypatch):
