@@ -108,7 +108,7 @@ def _assemble(
         values[part, 0], values[part, 1] = seen[part], counts[part]
         forget_pages(values)
     notes: dict[str, float | str] = {
-        "frames": len(times),
+        "frames_looked_at": len(times),
         "frames_with_speaker": int(seen.sum()),
         "frames_with_faces": sum(count > 0 for count in counts),
         "other_persons": others,

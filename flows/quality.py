@@ -37,7 +37,7 @@ flags a clip, or rejects it if you say so:
   irregular_share     above 0.05   frames out of step, or dropped
   other_faces         above 0      persons beside the speaker
   clipped_share       above 0.001  of the sound that is at full scale
-  level               below -40    of the loud parts, in dB below full scale
+  level               below -40    of the loud parts, in dB (0 is full scale)
 
 What a clip does not have (a sound file has no face) is not judged.
 

@@ -188,7 +188,8 @@ def _measure(request: dict[str, Any], answers: IO[str]) -> dict[str, Any]:
     clip, notes = _CLIP.validate_python(request["clip"]), MediaNotes(**request["notes"])
     backend = _make_backend(*request["backend"], json.dumps(request["settings"]))
     visual = request["modality"] == "visual"
-    os.setpriority(os.PRIO_PROCESS, 0, PATIENCE)
+    # Who was begun with less priority may not ask for more.
+    os.setpriority(os.PRIO_PROCESS, 0, max(PATIENCE, os.getpriority(os.PRIO_PROCESS, 0)))
 
     def told(frames: Iterator[Frame]) -> Iterator[Frame]:
         last = 0.0

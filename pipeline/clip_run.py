@@ -82,7 +82,8 @@ class ClipRun:
         except Exception as error:
             error.add_note(name)  # for whoever reports it
             raise
-        self.seconds[name] = time.perf_counter() - started
+        taken = time.perf_counter() - started  # a modality's backends are one stage, in turn
+        self.seconds[name] = self.seconds.get(name, 0.0) + taken
         self.progress(name, 1.0)
 
     def key(self, *steps: str) -> str:

@@ -9,7 +9,8 @@ class ClipError(Exception):
     Attributes
     ----------
     clip : path or id of the clip.
-    stage : what failed: "media", "transcribe", "align", "language", "visual" or "acoustic".
+    stage : what failed: "media", "transcript" (one that was given), "transcribe", "align",
+        "language", "visual" or "acoustic"; "clip" where it is not known.
     """
 
     stage = "clip"

@@ -60,7 +60,7 @@ MEASURES = {
     "irregular_share": Measure("frames out of step, or dropped", False, 0.05),
     "other_faces": Measure("persons beside the speaker", False, 0.0),
     "clipped_share": Measure("of the sound that is at full scale", False, 0.001),
-    "level": Measure("of the loud parts, in dB below full scale", True, LOW_LEVEL),
+    "level": Measure("of the loud parts, in dB (0 is full scale)", True, LOW_LEVEL),
 }
 
 

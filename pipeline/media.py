@@ -53,12 +53,12 @@ class MediaNotes:
     audio_offset : s of silence put before the first sample of the track.
     audio_gaps, audio_gap_seconds : holes in the track, filled with silence.
     audio_overlap_seconds : sound whose time was already taken, cut.
-    audio_level : dB below full scale, of the loud parts.
+    audio_level : dB, of the loud parts; 0 is full scale.
     audio_clipped : share of the samples that are at full scale.
     audio_errors, video_errors : packets or pictures that were broken and left out or concealed.
     audio_truncated, video_truncated : the stream ends before it should: the file is cut short.
     video_offset : s from the clip's start to the first picture.
-    frames : pictures read (before ``fps`` thins them out).
+    frames : pictures read.
     frames_dropped : pictures whose time was not later than the one before.
     frames_guessed : pictures without a time stamp, or with one far beyond the clip's end; the time
         was guessed from the frame rate.
@@ -194,7 +194,6 @@ def _lay_track(
 def read_frames(
     clip: Clip,
     max_side: int | None = 640,
-    fps: float | None = None,
     stream: int | None = None,
     notes: MediaNotes | None = None,
     within: Sequence[tuple[float, float]] | None = None,
@@ -209,7 +208,6 @@ def read_frames(
     clip : the clip.
     max_side : larger pictures are scaled down until the longer side has this many pixels; None
         keeps the size.
-    fps : take about as many pictures a second, evenly; None or more than there are: all.
     stream : which picture track, counted from 0; by default the container's default, else the
         first.
     notes : filled with what was found on the way.
@@ -220,21 +218,18 @@ def read_frames(
     MediaError
         The clip has no picture track, or nothing of it can be decoded.
     ValueError
-        The clip has picture tracks, but not that many; ``max_side`` or ``fps`` is not positive.
+        The clip has picture tracks, but not that many; ``max_side`` is not positive.
     """
     if max_side is not None and max_side < 1:
         raise ValueError(f"max_side must be at least 1 pixel, got {max_side}")
-    if fps is not None and not fps > 0:
-        raise ValueError(f"fps must be positive, got {fps}")
     track = _choose(clip, clip.video, stream, "picture")
-    return _frames(clip, track, max_side, fps, MediaNotes() if notes is None else notes, within)
+    return _frames(clip, track, max_side, MediaNotes() if notes is None else notes, within)
 
 
 def _frames(
     clip: Clip,
     track: VideoStream,
     max_side: int | None,
-    fps: float | None,
     notes: MediaNotes,
     within: Sequence[tuple[float, float]] | None,
 ) -> Iterator[Frame]:
@@ -251,8 +246,7 @@ def _frames(
             source.codec_context.thread_count = DECODER_THREADS
             pictures = _decode(container, source, notes, "video_errors")
             timed = _place(pictures, clip, period, times, notes)
-            chosen = _thin(timed, fps) if fps else timed
-            for picture, time in chosen if within is None else _pick(chosen, within):
+            for picture, time in timed if within is None else _pick(timed, within):
                 if picture.rotation != angle:
                     angle, matrix = picture.rotation, display_matrix(picture)
                 image = to_rgb(picture)
@@ -335,20 +329,6 @@ def _place(
             notes.frames_dropped += 1
             continue
         times.append(time)
-        yield picture, time
-
-
-def _thin(
-    timed: Iterator[tuple[VideoFrame, float]], fps: float
-) -> Iterator[tuple[VideoFrame, float]]:
-    due: float | None = None
-    for picture, time in timed:
-        if due is None:
-            due = time + 1 / fps
-        elif time >= due - 0.25 / fps:  # a quarter of a period early is in time: stamps are rounded
-            due = max(due, time - 0.5 / fps) + 1 / fps
-        else:
-            continue
         yield picture, time
 
 

@@ -7,16 +7,16 @@ go side by side: the words in this process, the tracks each in a process of thei
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from threading import Event
 
 from extractors.types import Audio, FeatureTrack, Transcript, Word, WordFeatures
 from extractors.weights import WeightsMissing
-from pipeline.apart import measure_apart
+from pipeline.apart import Stopped, measure_apart
 from pipeline.assemble import ProcessedClip, assemble, embed_words, has_rows
 from pipeline.clip import open_clip
 from pipeline.clip_run import ClipRun, Progress, ignore_progress
@@ -53,14 +53,14 @@ def process_clip(
     WeightsMissing : a model of the recipe is not on this machine.
     """
     run = ClipRun(open_clip(path), recipe, transcript, store, progress)
-    with ThreadPoolExecutor(max_workers=4, thread_name_prefix="stage") as threads:
+    with _side_by_side(run) as threads:
         words = threads.submit(find_words, run)
         language = threads.submit(lambda: _embed_ahead(run, words.result()))
         tracks = {
             modality: threads.submit(track_modality, run, modality, words.result)
             for modality in ("visual", "acoustic")
         }
-        _wait_for_all([words, language, *tracks.values()], run.stopped)
+        _wait_for_all([words, language, *tracks.values()])
         measured = {modality: track.result() for modality, track in tracks.items()}
         return assemble(run, words.result(), measured, language.result())
 
@@ -91,6 +91,8 @@ def find_words(run: ClipRun) -> tuple[Word, ...]:
             "a transcript can be given instead",
             str(run.clip.path),
         )
+    if run.stopped.is_set():
+        raise Stopped(f"{run.clip.path}: given up")
     with run.stage("align"):
         words = recipe.align(audio, transcript)
     if all(word.score is None for word in words):
@@ -146,26 +148,23 @@ def track_modality(
     if not present or not backends:
         return ()
     spans: list[Spans | None] = [None] * len(backends)
-    key = run.recipe.key(modality)
+    keys = run.recipe.track_keys(modality)
     if modality == "visual" and get_words is not None and "words" in run.recipe.looks:
         said = find_spans(get_words(), run.clip.video[0].fps)
-        spans = [said if looks == "words" else None for looks in run.recipe.looks]
-        key = run.key(modality, "transcribe", "align")
-    if run.store is not None:
-        kept = [
-            run.store.get_track(run.clip.id, modality, f"{key}-{index}")
-            for index in range(len(backends))
-        ]
-        if None not in kept:
-            return tuple(track for track in kept if track is not None)
-    sound = run.decode_sound() if modality == "acoustic" else None
+        for index, looks in enumerate(run.recipe.looks):
+            if looks == "words":
+                spans[index] = said
+                keys[index] += f"-{run.key('transcribe', 'align')}"
     tracks = []
-    for index, (backend, within) in enumerate(zip(backends, spans, strict=True)):
-        told = partial(run.progress, modality)
-        with run.stage(modality):
-            track = measure_apart(backend, run.clip, modality, told, run.stopped, sound, within)
-        if run.store is not None:
-            run.store.put_track(run.clip.id, modality, f"{key}-{index}", track, run.origin)
+    for backend, within, key in zip(backends, spans, keys, strict=True):
+        track = None if run.store is None else run.store.get_track(run.clip.id, modality, key)
+        if track is None:
+            sound = run.decode_sound() if modality == "acoustic" else None
+            told = partial(run.progress, modality)
+            with run.stage(modality):
+                track = measure_apart(backend, run.clip, modality, told, run.stopped, sound, within)
+            if run.store is not None:
+                run.store.put_track(run.clip.id, modality, key, track, run.origin)
         tracks.append(track)
     release_memory()
     return tuple(tracks)
@@ -193,10 +192,22 @@ def _embed_ahead(run: ClipRun, words: tuple[Word, ...]) -> WordFeatures | None:
     return embed_words(run, words) if wanted else None
 
 
-def _wait_for_all(futures: list[Future], stopped: Event) -> None:
-    """Wait; on the first failure tell the others to give up, and raise it."""
+@contextmanager
+def _side_by_side(run: ClipRun) -> Iterator[ThreadPoolExecutor]:
+    """Threads for the stages of a run. When one has failed, or somebody interrupts, the others are
+    told to give up and nobody waits for them: a recognition may take minutes to look up."""
+    threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stage")
+    try:
+        yield threads
+    except BaseException:
+        run.stopped.set()
+        threads.shutdown(wait=False, cancel_futures=True)
+        raise
+    threads.shutdown()
+
+
+def _wait_for_all(futures: list[Future]) -> None:
+    """Wait until all have ended, or raise the first failure."""
     done, _ = wait(futures, return_when=FIRST_EXCEPTION)
     for future in done:
-        if future.exception() is not None:
-            stopped.set()
-            future.result()
+        future.result()

@@ -22,7 +22,7 @@ LOW_SPEECH = 0.15
 HIGH_GUESSED = 0.3
 HIGH_REPEATED = 0.3
 LOW_VOICED = 0.2
-LOW_LEVEL = -40.0  # dB below full scale
+LOW_LEVEL = -40.0  # dB; 0 is full scale
 TIMES = 3  # a phrase said so often on end is repeated
 PHRASE = 20  # words, the longest phrase that is looked for
 LONG_GAP = 0.2  # s
@@ -195,7 +195,7 @@ def _warn_of_media(clip: Clip, notes: Mapping[str, float | str]) -> list[str]:
         found.append("the file ends before its declared end: it was probably cut short")
     if (level := notes.get("audio_level")) is not None and float(level) < LOW_LEVEL:
         found.append(
-            f"the sound is very quiet: its loud parts are {float(level):.0f} dB below full scale"
+            f"the sound is very quiet: its loud parts are {-float(level):.0f} dB below full scale"
         )
     if broken := int(notes.get("audio_errors", 0)) + int(notes.get("video_errors", 0)):
         found.append(f"{broken} broken packets were left out")

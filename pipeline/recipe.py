@@ -89,8 +89,11 @@ class Recipe:
 
     def key(self, *steps: str) -> str:
         """A short hash of all that the named steps' numbers depend on."""
-        part = {step: self.provenance.get(step) for step in steps}
-        return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:12]
+        return _hash({step: self.provenance.get(step) for step in steps})
+
+    def track_keys(self, modality: str) -> list[str]:
+        """As `key`, for each backend of a modality by itself, whatever stands beside it."""
+        return [_hash({modality: [made]}) for made in self.provenance[modality]]
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -199,6 +202,10 @@ def _refuse_unknown(found: Any, known: Any, source: str, what: str) -> None:
             close = difflib.get_close_matches(str(key), [str(name) for name in known], n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
             raise RecipeError(f"{source}: unknown {what}: {key!r}; {hint}")
+
+
+def _hash(part: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(part, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def describe_backend(step: str, table: Any, backend: Any) -> dict[str, Any]:

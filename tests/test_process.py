@@ -10,6 +10,8 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import numpy as np
 import pytest
@@ -91,14 +93,28 @@ class Seconds:
         return [np.array([[w.end - w.start] for w in words], np.float32) for words in utterances]
 
 
+@dataclass(frozen=True)
+class Niceness:
+    """Of the process that measures."""
+
+    names: tuple[str, ...] = ("toy.niceness",)
+
+    def __call__(self, frames: Iterable[Frame]) -> FeatureTrack:
+        times = np.array([frame.time for frame in frames])
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        return FeatureTrack(np.full((len(times), 1), nice, np.float32), times, self.names)
+
+
 class ToyRecipe(Recipe):
     """The tables know nothing of these backends, so they are described here."""
 
     @property
     def provenance(self):
+        single = {step: repr(getattr(self, step)) for step in ("transcribe", "align", "timing")}
+        several = ("language", "visual", "acoustic")
         return {
-            step: repr(getattr(self, step))
-            for step in ("transcribe", "align", "language", "visual", "acoustic", "timing")
+            **single,
+            **{step: [repr(made) for made in getattr(self, step)] for step in several},
         }
 
 
@@ -281,6 +297,52 @@ def test_a_failure_ends_the_other_stages(clip):
     assert time.monotonic() - started < 60
 
 
+def test_nobody_waits_for_a_recognition_when_another_stage_has_failed(clip):
+    """Nor is what it wrote down aligned then."""
+    go_on, aligned = Event(), []
+
+    def takes_long(audio):
+        go_on.wait(30)
+        return SaysThree()(audio)
+
+    def align(audio, transcript):
+        aligned.append(transcript)
+        return OneASecond()(audio, transcript)
+
+    with pytest.raises(WeightsMissing, match="toy model"):
+        process_clip(clip, make_recipe(transcribe=takes_long, align=align, visual=(Refuses(),)))
+    assert not go_on.is_set()
+    threads = [thread for thread in enumerate_threads() if thread.name.startswith("stage")]
+    assert threads  # the recognition goes on: nobody can end it
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert aligned == []
+
+
+def test_backends_of_one_modality_are_one_stage_and_kept_each_by_itself(clip, tmp_path):
+    store, log = Store(tmp_path / "store"), tmp_path / "log"
+    one, other = Slow("toy.one", str(log), 0.4), Slow("toy.other", str(log), 0.3)
+    process_clip(clip, make_recipe(acoustic=(one,)), store=store)
+    both = process_clip(clip, make_recipe(acoustic=(other, one)), store=store)
+    assert log.read_text().split() == ["toy.one", "toy.other"]  # the first not again
+    assert [track.names for track in both.tracks["acoustic"]] == [("toy.other",), ("toy.one",)]
+    assert process_clip(clip, make_recipe(acoustic=(one, other))).seconds["acoustic"] >= 0.7
+
+
+def test_a_process_that_was_asked_to_be_nice_stays_so(clip):
+    code = f"""
+import os
+from tests.test_process import *
+mine = os.nice(15)
+if __name__ == "__main__":
+    track, = process_clip({str(clip)!r}, make_recipe(visual=(Niceness(),))).tracks["visual"]
+    print(int(track.values[0, 0]) - mine)
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert said.stdout.split() == ["0"], said.stderr
+
+
 def test_a_native_crash_names_the_clip_and_costs_nothing_else(clip):
     with pytest.raises(
         ClipError, match=r"clip\.mp4.*visual.*crashed.*signal 11.*about to"
@@ -314,6 +376,25 @@ class Counting:
             OneASecond(self.score) if self.backend == "OneASecond" else globals()[self.backend]()
         )
         return backend(*arguments)
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Takes its time, and notes that it was called."""
+
+    name: str
+    log: str
+    pause: float
+
+    @property
+    def names(self):
+        return (self.name,)
+
+    def __call__(self, audio: Audio) -> FeatureTrack:
+        with open(self.log, "a") as log:
+            log.write(f"{self.name} ")
+        time.sleep(self.pause)
+        return Loudness(self.names)(audio)
 
 
 def run_counted(log, clip, store, transcript=None, score=0.9):

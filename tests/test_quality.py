@@ -102,7 +102,7 @@ def test_words_are_counted(measure):
         (make_words([0.9, None] * 4), make_face([True]), "4 of 8 words could not be aligned"),
         (make_words([0.9]), make_face([True]), "only 8% of the clip is speech"),
         (make_words([0.9] * 8, (0, 3, 5)), make_face([True]), "3 of 8 words are not in the"),
-        (GOOD, make_face([True], audio_level=-55.2), "loud parts are -55 dB below full scale"),
+        (GOOD, make_face([True], audio_level=-55.2), "loud parts are 55 dB below full scale"),
         (GOOD, make_face([False] * 5), "no face was found"),
         (GOOD, make_face([True] + [False] * 4), "in only 20% of the frames"),
         (GOOD, make_face([True], other_persons=2), "2 other faces were seen"),

@@ -26,11 +26,14 @@ def settings():
 
 def keys(recipe):
     """Under what the stages' results are kept, as ``process_clip`` asks for them."""
-    words = "transcribe", "align"
+    words = make_key(recipe, None, "transcribe", "align")
     return {
-        "words": make_key(recipe, None, *words),
-        "visual": make_key(recipe, None, "visual", *(words if "words" in recipe.looks else ())),
-        "acoustic": make_key(recipe, None, "acoustic"),
+        "words": words,
+        "visual": [
+            (key, words if looks == "words" else None)
+            for key, looks in zip(recipe.track_keys("visual"), recipe.looks, strict=True)
+        ],
+        "acoustic": recipe.track_keys("acoustic"),
         "rows": make_key(recipe, None, *recipe.settings),
     }
 
