@@ -3,7 +3,8 @@
 | suffix        | read as                                                                  |
 |---------------|--------------------------------------------------------------------------|
 | .txt          | one segment a line, without times                                        |
-| .srt, .vtt    | one segment a cue, with its times; tags and formatting are left out      |
+| .srt, .vtt    | one segment a cue, with its times; tags, comments and what rolling       |
+|               | captions show a second time are left out                                 |
 | .json         | segments or words, with or without times; ``{"segments": [...]}``,       |
 |               | ``{"words": [...]}``, ``{"utterances": [...]}``, ``{"text": "..."}`` or  |
 |               | a list. ``rmfn align --json`` and Whisper's programs write such files    |
@@ -40,6 +41,7 @@ _log = logging.getLogger(__name__)
 _CUE_TIME = r"(?:\d+:)?\d{1,2}:\d{2}[,.]\d{1,3}"
 _TIMING = re.compile(rf"\s*{_CUE_TIME}\s*-->\s*{_CUE_TIME}(?:\s.*)?")
 _TAG = re.compile(r"<[^<>]*>")
+_STAMP = re.compile(rf"<{_CUE_TIME}>")  # inside of a cue: when its next words are said
 
 
 def find_transcript(video: str | Path) -> Path | None:
@@ -151,6 +153,7 @@ def _read_text(path: Path) -> str:
 def _read_subtitles(text: str, path: Path) -> list[Segment]:
     import pysubs2
 
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     timings = 0
     for number, line in enumerate(text.splitlines(), 1):
         if "-->" in line:
@@ -164,22 +167,48 @@ def _read_subtitles(text: str, path: Path) -> list[Segment]:
         raise ValueError(f"{path}: expected subtitles with times (a line with -->), found none")
     # The dialect of the times (comma or dot) decides, not the suffix: people rename files.
     kind = "vtt" if text.lstrip().startswith("WEBVTT") else "srt"
+    rolling = kind == "vtt" and _STAMP.search(text) is not None
     try:
-        cues = pysubs2.SSAFile.from_string(text, format_=kind)
+        cues = pysubs2.SSAFile.from_string(
+            _keep_cues(text) if kind == "vtt" else text, format_=kind
+        )
     except Exception as error:  # the parser has no error of its own
         raise ValueError(f"{path}: cannot be read as subtitles: {error}") from error
     if len(cues) != timings:
         raise ValueError(
-            f"{path}: expected {timings} cues (lines with -->), found only {len(cues)} that can be "
+            f"{path}: expected {timings} cues (lines with -->), found {len(cues)} that can be "
             f"read; does one end before it starts?"
         )
     segments = []
+    shown = ""
     for number, cue in enumerate(cues, 1):
-        words = html.unescape(_TAG.sub("", cue.plaintext))
+        lines = [html.unescape(_TAG.sub("", line)) for line in cue.plaintext.splitlines()]
+        lines = [" ".join(line.split()) for line in lines if line.strip()]
+        if rolling and lines and lines[0] == shown:
+            lines = lines[1:]  # still on the screen from the cue before
+        shown = lines[-1] if lines else shown
         segments.append(
-            _make_segment(words, cue.start / 1000, cue.end / 1000, f"{path}, cue {number}")
+            _make_segment(
+                " ".join(lines), cue.start / 1000, cue.end / 1000, f"{path}, cue {number}"
+            )
         )
     return segments
+
+
+def _keep_cues(text: str) -> str:
+    """Of WebVTT the times and words alone, which is what pysubs2 can read of it.
+
+    Blocks are parted by empty lines. One with times is a cue: what stands before its times is its
+    name, what follows are its words, in which tags may hold times that pysubs2 would take for
+    another cue's. One without times is a comment, a style or the file's head.
+    """
+    kept = ["WEBVTT"]
+    for block in re.split(r"\n{2,}", text):
+        lines = block.splitlines()
+        place = next((n for n, line in enumerate(lines) if "-->" in line), None)
+        if place is not None:
+            kept.append("\n".join([lines[place], *(_TAG.sub("", it) for it in lines[place + 1 :])]))
+    return "\n\n".join(kept) + "\n"
 
 
 def _read_json(text: str, path: Path) -> list[Segment]:

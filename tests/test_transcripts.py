@@ -53,6 +53,42 @@ def test_vtt(tmp_path):
     assert segments == (Segment("Hello there", 1.0, 2.5), Segment("Bye", 3603.0, 3604.0))
 
 
+def test_vtt_as_video_sites_write_it_for_what_a_machine_heard(tmp_path):
+    """Words come with their own times, and each line is shown again while the next one is said."""
+    text = (
+        "WEBVTT\nKind: captions\nLanguage: en\n\n"
+        "00:00:00.160 --> 00:00:01.910 align:start position:0%\n \n"
+        "I<00:00:00.400><c> really</c><00:00:00.800><c> enjoyed</c>\n\n"
+        "00:00:01.910 --> 00:00:01.920 align:start position:0%\nI really enjoyed\n \n\n"
+        "00:00:01.920 --> 00:00:03.670 align:start position:0%\nI really enjoyed\n"
+        "this<00:00:02.080><c> movie</c>\n\n"
+        "00:00:03.670 --> 00:00:03.680 align:start position:0%\nthis movie\n \n\n"
+        "00:00:03.680 --> 00:00:05.000 align:start position:0%\nthis movie\n"
+        "no<00:00:04.000><c> no</c>\n"
+    )
+    assert read_transcript(write(tmp_path, "a.vtt", text)).segments == (
+        Segment("I really enjoyed", 0.16, 1.91),
+        Segment("this movie", 1.92, 3.67),
+        Segment("no no", 3.68, 5.0),
+    )
+
+
+def test_vtt_as_meetings_are_written_down(tmp_path):
+    """Cues have names, and comments, styles and regions stand between them."""
+    text = (
+        "\ufeffWEBVTT\r\n\r\nSTYLE\r\n::cue { color: red }\r\n\r\nNOTE a comment here\r\n"
+        "of two lines\r\n\r\n3f1c-aa/1-0\r\n00:00:01.000 --> 00:00:02.000\r\n"
+        "<v Ann Lee>I really enjoyed</v>\r\n\r\n\r\nNOTE again\r\n\r\n3f1c-aa/2-0\r\n"
+        "00:00:02.000 --> 00:00:03.500\r\n<v Bob>this movie.</v>\r\n\r\n"
+        "00:00:04.000 --> 00:00:05.000\r\n<v Ann Lee>this movie.</v>\r\n"
+    )
+    assert read_transcript(write(tmp_path, "a.vtt", text)).segments == (
+        Segment("I really enjoyed", 1.0, 2.0),
+        Segment("this movie.", 2.0, 3.5),
+        Segment("this movie.", 4.0, 5.0),
+    )
+
+
 def test_cues_out_of_order_are_sorted(tmp_path):
     text = "1\n00:00:05,000 --> 00:00:06,000\nb\n\n2\n00:00:01,000 --> 00:00:02,000\na\n"
     assert read_transcript(write(tmp_path, "a.srt", text)).tokens == ["a", "b"]
