@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,13 +43,16 @@ class Labelled:
         return sorted(set(self.names.values()))
 
 
-def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Labelled:
+def find_labelled(
+    videos: str | Path, labels: str | Path | None = None, into: str | Path | None = None
+) -> Labelled:
     """The clips of a folder that have labels.
 
     Parameters
     ----------
     videos : the folder.
     labels : the file, by default ``labels.csv`` in the folder.
+    into : the folder of a model's versions, which say which words are classes.
 
     Raises
     ------
@@ -59,7 +62,7 @@ def find_labelled(videos: str | Path, labels: str | Path | None = None) -> Label
     from rmfn.labels import read_labels, refuse_rows
 
     file = Path(labels) if labels else Path(videos) / LABELS
-    read = read_labels(file)
+    read = read_labels(file, known=_list_classes(into) if into else None)
     refuse_rows(file, read.problems)  # now, not after the extraction
     found = find_videos(videos, {row.video for row in read.rows})
     for name, paths in found.items():
@@ -96,6 +99,7 @@ def read_labelled(
     store: str,
     recipe: str,
     columns: Sequence[str] | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
     """The segments of the clips that did not fail.
 
@@ -103,6 +107,7 @@ def read_labelled(
     ----------
     records : ``clips`` of ``flows.batch.run_batch``.
     columns : of the labels, those to take; by default all.
+    classes : {column: names} of those that were words before.
 
     Raises
     ------
@@ -118,7 +123,11 @@ def read_labelled(
     made = open_recipe(recipe)
     key = made.key(*made.settings)
     return dataset_from_store(
-        store, labelled.labels, columns=columns or None, recipe=key, without=without
+        *(store, labelled.labels),
+        columns=columns or None,
+        recipe=key,
+        without=without,
+        classes=classes,
     )
 
 
@@ -162,7 +171,7 @@ def retrain_model(
     registry, plan = Registry(Path(into)), plan or Plan()
     known = plan.targets or list_targets(registry.current())
     columns = name_columns(targets) or [target.name for target in known]
-    dataset = read_labelled(labelled, records, store, recipe, columns)
+    dataset = read_labelled(labelled, records, store, recipe, columns, _list_classes(into))
     if not (keep_adapted or reads_adapted(registry.current())):
         dataset = _leave_out_adapted(dataset)
     if targets:
@@ -178,6 +187,7 @@ def open_data(
     columns: Sequence[str] | None = None,
     keep_adapted: bool = True,
     limits: Limits | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
     """The data set that a person names, in one of three ways.
 
@@ -190,6 +200,7 @@ def open_data(
     keep_adapted : False leaves out the columns of encoders that were adapted to labels, and says
         so: what is measured with them on the segments they learned from is too good.
     limits : of a store, the quality that segments must have.
+    classes : of a store, {column: names} of labels that are known to be words.
 
     Raises
     ------
@@ -213,7 +224,9 @@ def open_data(
         return open_timed(timed)
     from rmfn.own_videos import dataset_from_store
 
-    dataset = dataset_from_store(str(store), str(labels), columns=columns or None, limits=limits)
+    dataset = dataset_from_store(
+        *(str(store), str(labels)), columns=columns or None, limits=limits, classes=classes
+    )
     return dataset if keep_adapted else _leave_out_adapted(dataset)
 
 
@@ -231,7 +244,19 @@ def open_scored(
         from rmfn.timed import make_timed_dataset
 
         return make_timed_dataset(timed, manifest.features, manifest.labels[0])
-    return open_data(data, store, labels, columns=[target.name for target in manifest.labels])
+    targets = manifest.labels
+    return open_data(
+        *(data, store, labels),
+        columns=[target.name for target in targets],
+        classes={target.name: target.classes for target in targets if target.kind == "classes"},
+    )
+
+
+def _list_classes(into: str | Path) -> dict[str, tuple[str, ...]]:
+    from rmfn.growing import list_classes
+    from rmfn.registry import Registry
+
+    return list_classes(Registry(Path(into)))
 
 
 def _leave_out_adapted(dataset: Dataset) -> Dataset:

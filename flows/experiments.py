@@ -275,7 +275,7 @@ def _retrain(options: argparse.Namespace) -> int:
     rule = Rule(options.accept, options.margin)
     plan = _read_plan(options)
     open_recipe(options.recipe)  # a mistake in it is told first
-    labelled = find_labelled(options.videos, options.labels)
+    labelled = find_labelled(options.videos, options.labels, options.into)
     report: dict[str, Any] = {"clips": []}
     if labelled.clips:
         with show_batch() as told:

@@ -30,7 +30,7 @@ def train_and_compare(
     from rmfn.retrain import Rule
 
     return retrain_model(
-        find_labelled(videos, labels),
+        find_labelled(videos, labels, settings["into"]),
         records,
         store,
         settings["recipe"],
@@ -94,16 +94,17 @@ def retrain(
         folder = check_path(videos, "videos")
         file = str(check_path(labels, "labels")) if labels else None
         keep, recipe = check_new(store, "store"), check_named(recipe, "recipe")
+        into = check_new(into, "into")
         settings = {
             "recipe": recipe,
-            "into": check_new(into, "into"),
+            "into": into,
             "targets": check_texts("target", target),
             "plan": str(check_path(plan, "plan")) if plan else None,
             "accept": accept,
             "margin": margin,
             "keep_adapted": keep_adapted,
         }
-        clips = find_labelled(folder, file).clips
+        clips = find_labelled(folder, file, into).clips
         records = extract_all(clips, recipe, keep)
         decision = train_and_compare(str(folder), file, keep, records, settings)
     except USER_ERRORS as error:

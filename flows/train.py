@@ -29,7 +29,7 @@ from pipeline.records import to_json
 @task(name="train", cache_policy=NO_CACHE, persist_result=False)
 def train(
     out: str,
-    sources: dict[str, str],
+    sources: dict[str, Any],
     targets: list[str],
     plan: str | None,
     model_kind: str | None,

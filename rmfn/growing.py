@@ -19,6 +19,7 @@ from pipeline.recipe import require_features
 from rmfn.dataset import Dataset, hash_dataset, load_dataset, save_dataset
 from rmfn.registry import Registry
 from rmfn.splits import make_splits
+from rmfn.tasks import match_classes
 
 FROZEN_SHARE = 0.2
 ENOUGH_FROZEN = 5  # groups: by luck one model errs less on each of five once in 32 times
@@ -63,12 +64,16 @@ def add_segments(registry: Registry, fresh: Dataset) -> tuple[Dataset, dict[str,
 def merge_datasets(known: Dataset, fresh: Dataset, keep: Sequence[str] = ()) -> Dataset:
     """All segments of both; one that is in both is taken from ``fresh``, those to ``keep`` are not.
 
+    Labels that are words are matched by the word: another file may count them otherwise.
+
     Raises
     ------
     RecipeMismatch : their columns were made in different ways.
-    DatasetError : their columns differ, or a label's classes.
+    DatasetError : their columns differ; or a label has a word that is not known, or is a word in
+        one and a number in the other.
     """
     require_features(known.name, known.features, fresh.features)
+    fresh = _count_alike(known, fresh)
     kept = set(keep)
     new = fresh.take([n for n, id in enumerate(fresh.ids) if id not in kept])
     old = known.take([n for n, id in enumerate(known.ids) if id not in set(new.ids)])
@@ -87,6 +92,34 @@ def merge_datasets(known: Dataset, fresh: Dataset, keep: Sequence[str] = ()) -> 
         sequences=old.sequences + new.sequences,
         labels=labels,
     )
+
+
+def list_classes(registry: Registry) -> dict[str, tuple[str, ...]]:
+    """{column: names} of the labels that were words in what was given so far."""
+    if not registry.data.exists():
+        return {}
+    return _find_words(load_dataset(registry.data))
+
+
+def _find_words(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    return {target.name: target.classes for target in dataset.targets if target.classes}
+
+
+def _count_alike(known: Dataset, fresh: Dataset) -> Dataset:
+    """The new segments with their words counted as the known ones are."""
+    ours, theirs = _find_words(known), _find_words(fresh)
+    labels = dict(fresh.labels)
+    for name in known.labels.keys() & fresh.labels.keys():
+        some = [part for part in (known, fresh) if not np.isnan(part.labels[name]).all()]
+        if len(some) == 2 and (name in ours) != (name in theirs):
+            words, numbers = (known, fresh) if name in ours else (fresh, known)
+            raise DatasetError(
+                f"the label {name!r} is words in {words.name!r} and numbers in {numbers.name!r}"
+            )
+    for target in known.targets:
+        if target.name in labels:
+            labels[target.name] = match_classes(labels[target.name], target, fresh)
+    return replace(fresh, labels=labels)
 
 
 def name_by_content(dataset: Dataset) -> Dataset:

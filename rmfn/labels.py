@@ -10,7 +10,8 @@
 ``video`` is a file's name, its stem, its path or its clip id. ``start`` and ``end`` are seconds on
 the video's clock; empty means its beginning and its end, and both columns may be left out. The
 columns ``speaker``, ``split``, ``id`` and ``text`` are optional, every other one is a label: a
-number, or everywhere a word, which makes it classes. An empty label is one that nobody gave.
+number, or everywhere a word, which makes it classes. A single word all over is taken for a mistake,
+unless it is known what the classes are. An empty label is one that nobody gave.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import csv
 import io
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,7 +65,8 @@ class LabelFile:
     Attributes
     ----------
     columns : the labels' names.
-    classes : {column: names} of those that hold words; their labels are places in names.
+    classes : {column: names} of those that hold words; their labels are places in names, which are
+        the known ones where the file has no other.
     """
 
     path: Path
@@ -74,12 +76,17 @@ class LabelFile:
     problems: tuple[Problem, ...]
 
 
-def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> LabelFile:
+def read_labels(
+    path: str | Path,
+    columns: Sequence[str] | None = None,
+    known: Mapping[str, Sequence[str]] | None = None,
+) -> LabelFile:
     """Read a label file. Commas, semicolons or tabs part its columns, as the header has them.
 
     Parameters
     ----------
     columns : the labels wanted; by default all that there are.
+    known : {column: classes} of labels that were words elsewhere, in that order.
 
     Raises
     ------
@@ -99,7 +106,12 @@ def read_labels(path: str | Path, columns: Sequence[str] | None = None) -> Label
         cells.append((number, dict(zip(header, line, strict=False))))
     if not cells:
         raise DatasetError(f"{path}: there are no rows in it")
-    classes = {column: names for column in columns if (names := _find_classes(cells, column))}
+    elsewhere = known or {}
+    classes = {
+        column: names
+        for column in columns
+        if (names := _find_classes(cells, column, elsewhere.get(column, ())))
+    }
     rows = []
     for number, row in cells:
         read = _RowReader(number, row, problems)
@@ -213,10 +225,16 @@ def _check_header(path: Path, header: list[str], columns: Sequence[str] | None) 
     return labels
 
 
-def _find_classes(cells: Sequence[tuple[int, dict[str, str]]], column: str) -> tuple[str, ...]:
+def _find_classes(
+    cells: Sequence[tuple[int, dict[str, str]]], column: str, known: Sequence[str]
+) -> tuple[str, ...]:
     """The names of a column that holds words only; none of one with any number in it."""
     given = {row.get(column, "") for _, row in cells} - {""}
-    return () if len(given) < 2 or any(_is_number(cell) for cell in given) else tuple(sorted(given))
+    if not given or any(_is_number(cell) for cell in given):
+        return ()
+    if given <= set(known):
+        return tuple(known)
+    return tuple(sorted(given)) if len(given) > 1 or known else ()
 
 
 def _is_number(cell: str) -> bool:

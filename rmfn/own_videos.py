@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +56,7 @@ def dataset_from_store(
     recipe: str | None = None,
     without: Collection[str] = (),
     limits: Limits | None = None,
+    classes: Mapping[str, Sequence[str]] | None = None,
 ) -> Dataset:
     """Join what ``rmfn extract`` made with the labels that people gave.
 
@@ -73,6 +74,8 @@ def dataset_from_store(
     without : videos, as the file calls them, whose rows are passed over.
     limits : a segment is left out if its clip is rejected by them, or if its own words are. How
         many were, and for what, is logged and said in the data set's ``source``.
+    classes : {column: names} of labels that were words elsewhere; a file may have some of them
+        only, even one.
 
     Returns
     -------
@@ -85,7 +88,7 @@ def dataset_from_store(
         video, times outside of it, no word between them, something that is no number, a segment
         twice, a video or speaker in two splits. Every bad row is named. Or no segment is left.
     """
-    file, opened = read_labels(labels, columns), open_store(store)
+    file, opened = read_labels(labels, columns, classes), open_store(store)
     if without:
         rest = tuple(row for row in file.rows if row.video not in without)
         file = replace(file, rows=rest)
@@ -130,8 +133,8 @@ def dataset_from_store(
         ),
         labels={name: np.array([row.labels[name] for row in rows]) for name in file.columns},
         targets=tuple(
-            Target(name, "classes", 0.0, len(classes) - 1.0, classes)
-            for name, classes in file.classes.items()
+            Target(name, "classes", 0.0, len(names) - 1.0, names)
+            for name, names in file.classes.items()
         ),
         features=_made_by(made, wanted),
         source=f"{file.path.name} with the features of recipe {made.get('name', '?')!r} ({key})"

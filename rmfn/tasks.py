@@ -68,23 +68,37 @@ def read_labels(dataset: Dataset, targets: Sequence[Target]) -> NDArray[np.float
             raise DatasetError(
                 f"data set {dataset.name!r}: no segment has the label {target.name!r}"
             )
-        values = _match_classes(values, target, dataset)
+        values = match_classes(values, target, dataset)
         check_labels(values, target, dataset.ids, dataset.name)
         columns.append(values)
     return np.stack(columns, axis=1)
 
 
-def _match_classes(
+def match_classes(
     values: NDArray[np.float64], target: Target, dataset: Dataset
 ) -> NDArray[np.float64]:
-    """Classes by name: another file may lack some, or have them in another order."""
+    """Classes by name: another file may lack some, or have them in another order.
+
+    Parameters
+    ----------
+    values : [n] labels as the data set counts its classes.
+
+    Returns
+    -------
+    [n] as the target counts them.
+
+    Raises
+    ------
+    DatasetError : some are none of the target's.
+    """
     theirs = next((t.classes for t in dataset.targets if t.name == target.name), ())
     if target.kind != "classes" or not theirs or theirs == target.classes:
         return values
     used = {int(value) for value in values[~np.isnan(values)]}
     if unknown := [theirs[n] for n in sorted(used) if theirs[n] not in target.classes]:
+        names = ", ".join(map(repr, unknown))
         raise DatasetError(
-            f"data set {dataset.name!r}: the {target.name} {unknown[0]!r} is none of "
+            f"data set {dataset.name!r}: the {target.name} {names} is none of "
             f"{', '.join(target.classes)}"
         )
     places = {n: float(target.classes.index(theirs[n])) for n in used}

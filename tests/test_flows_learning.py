@@ -14,7 +14,7 @@ from flows.cli import main
 from flows.collect import find_labelled
 from pipeline.errors import DatasetError
 from rmfn.baselines import MODELS
-from rmfn.dataset import save_dataset
+from rmfn.dataset import load_dataset, save_dataset
 from rmfn.systems import GROUPS
 from tests.conftest import Served, serve
 from tests.planted import make_planted, make_videos
@@ -94,6 +94,41 @@ def test_retrain_reports_a_bad_clip_and_keeps_versions(tmp_path, capsys, plan):
     (tmp_path / "three" / "labels.csv").write_text(table)
     again = json.loads(run(capsys, "retrain", tmp_path / "three", *given, "--json", "-")[1])
     assert again["segments"]["learned"] == decision["segments"]["learned"]
+
+
+def test_words_mean_the_same_in_every_labels_file(tmp_path, capsys, plan):
+    """A later file may lack some of the words, even all but one; another word is refused."""
+    store, into = tmp_path / "store", tmp_path / "models" / "pace"
+    plan.write_text(json.dumps({**PLAN, "settings": {**PLAN["settings"], "epochs": 1}}))
+
+    def label(folder: str, count: int, seed: int, names: dict[str, str]) -> Path:
+        recipe = make_videos(tmp_path / folder, store, count, seed)
+        file = tmp_path / folder / "labels.csv"
+        head, *lines = file.read_text().splitlines()
+        rows = [line.rpartition(",") for line in lines]
+        kept = [f"{row},{names[mood]}" for row, _, mood in rows if mood in names]
+        file.write_text("\n".join([head, *kept]))
+        return recipe
+
+    recipe = label("one", 8, 0, {"-1": "slow", "1": "fast"})
+    given = ("--store", store, "--into", into, "--recipe", recipe, "--plan", plan, "--json", "-")
+    status, _, err = run(capsys, "retrain", tmp_path / "one", *given)
+    assert status == 0, err
+    known = load_dataset(into / "data")
+    assert [target.classes for target in known.targets] == [("fast", "slow")]
+
+    label("two", 2, 1, {"-1": "slow"})
+    status, _, err = run(capsys, "retrain", tmp_path / "two", *given)
+    assert status == 0, err
+    every = load_dataset(into / "data")
+    assert len(every) > len(known)
+    assert set(every.labels["mood"][len(known) :]) == {1.0}
+
+    label("three", 2, 2, {"-1": "calm", "1": "fast"})
+    status, _, err = run(capsys, "retrain", tmp_path / "three", *given)
+    assert status == 2
+    assert "the mood 'calm' is none of fast, slow" in err
+    assert load_dataset(into / "data").ids == every.ids
 
 
 def test_tune_and_ablate_from_a_store(tmp_path, capsys, plan):

@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pipeline.errors import RecipeMismatch
+from pipeline.errors import DatasetError, RecipeMismatch
+from rmfn.dataset import Dataset
 from rmfn.growing import choose_frozen, merge_datasets, name_by_content
 from tests.planted import make_planted
+from tests.trained import MOOD
 
 
 def test_merging_takes_the_newer_and_refuses_other_features():
@@ -52,6 +54,38 @@ def test_the_same_turn_said_twice_has_two_names():
     twice = replace(dataset, sequences=(first, first, *dataset.sequences[2:]))
     one, two = name_by_content(twice).ids[:2]
     assert two == f"{one}#2"
+
+
+WORDS = replace(MOOD, classes=("angry", "calm", "happy"))
+
+
+def give_words(words: list[str], classes: tuple[str, ...], first: int = 0) -> Dataset:
+    """Segments of which each is labelled with a word, numbered as in a file of its own."""
+    some = make_planted(40, first).take(range(len(words)))
+    numbers = np.array([float(classes.index(word)) for word in words])
+    return replace(some, labels={"mood": numbers}, targets=(replace(WORDS, classes=classes),))
+
+
+def test_words_of_another_file_are_matched_by_name():
+    known = give_words(["angry", "happy", "calm"], WORDS.classes, 1)
+    fresh = give_words(["happy", "calm", "happy"], ("calm", "happy"), 2)
+    both = merge_datasets(known, fresh)
+    assert [WORDS.classes[int(n)] for n in both.labels["mood"]] == [
+        *("angry", "happy", "calm"),
+        *("happy", "calm", "happy"),
+    ]
+    assert both.targets == known.targets
+
+
+def test_words_that_are_not_known_are_named():
+    known = give_words(["angry", "happy"], WORDS.classes, 1)
+    strange = give_words(["sad", "happy", "shy"], ("happy", "sad", "shy"), 2)
+    with pytest.raises(DatasetError, match="the mood 'sad', 'shy' is none of angry, calm, happy"):
+        merge_datasets(known, strange)
+    numbers = replace(give_words(["angry"], WORDS.classes, 2), targets=())
+    for one, other in ((known, numbers), (numbers, known)):
+        with pytest.raises(DatasetError, match=r"'mood' is words in .* and numbers in"):
+            merge_datasets(one, other)
 
 
 @pytest.mark.parametrize(

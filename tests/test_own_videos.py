@@ -90,6 +90,24 @@ def test_a_segment_takes_the_words_whose_middles_lie_in_it(store):
     assert found.sequences[2].features["visual"].coverage.tolist() == [0, 0, 0]
 
 
+def test_one_word_alone_is_classes_where_it_is_known_to_be(store):
+    labels = write(store, "video,mood\ntalk,happy\nshort,happy\n")
+    with pytest.raises(DatasetError, match="row 2: expected a number as mood, found 'happy'"):
+        dataset_from_store(store.folder, labels)
+    known = {"mood": ("sad", "happy"), "other": ("a", "b")}
+    found = dataset_from_store(store.folder, labels, classes=known)
+    assert found.labels["mood"].tolist() == [1, 1]
+    assert found.targets[0].classes == ("sad", "happy")
+    # Of words that are not all known none is taken for another.
+    labels = write(store, "video,mood\ntalk,happy\nshort,angry\n")
+    found = dataset_from_store(store.folder, labels, classes=known)
+    assert found.targets[0].classes == ("angry", "happy")
+    assert found.labels["mood"].tolist() == [1, 0]
+    assert dataset_from_store(
+        store.folder, write(store, "video,mood\ntalk,2\n"), classes=known
+    ).targets == ()  # fmt: skip
+
+
 def test_what_made_the_columns_is_kept(store):
     labels = write(store, "video,mood\ntalk,1\n")
     assert dataset_from_store(store.folder, labels).features == {

@@ -177,7 +177,8 @@ def _show_interval(edges: list[float | None] | None) -> str:
     """Nothing where none was asked for, "-" where it is not known (null in JSON)."""
     if edges is None:
         return ""
-    return "-" if None in edges else "{:.3f} to {:.3f}".format(*edges)
+    low, high = edges
+    return "-" if low is None or high is None else f"{low:.3f} to {high:.3f}"
 
 
 def _show(value: Any) -> str:
