@@ -71,7 +71,6 @@ def dataset_from_csd(paths: Sequence[str | Path], wanted: Wanted | None = None) 
             names = ", ".join(each.path.name for each in roles[role]) or "none"
             raise DatasetError(f"expected one file of {role}, found {names}; write {role}=FILE")
     words, labels = roles["words"][0], roles["labels"][0]
-    segments = _list_segments(labels)
     unheld = words.unheld
     whole = _Timeline(words, keep_pauses=unheld is not None)
     every = _list_segments(labels)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rmfn.explain import Explained
+from rmfn.pages.page import escape_tags
 from rmfn.targets import Target
 from rmfn.tasks import lay_out, name_classes
 from rmfn.wording import describe_spread, describe_value
@@ -81,5 +82,4 @@ def describe_curve(
 
 def _tell(text: str, found: dict[str, Any]) -> str:
     short = text if len(text) <= 70 else f"{text[:67]}..."
-    escaped = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return f"“{escaped}”<br>{describe_value(found)} ({describe_spread(found)})"
+    return f"“{escape_tags(short)}”<br>{describe_value(found)} ({describe_spread(found)})"

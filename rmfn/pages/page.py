@@ -89,6 +89,11 @@ def embed(value: Any) -> Markup:
     return Markup(text)
 
 
+def escape_tags(text: str) -> str:
+    """Plotly reads some tags in the text of its figures; a word is a word."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def _plain(value: Any) -> Any:
     """As JSON has it: lists for arrays and tuples, null for what is undefined."""
     if isinstance(value, dict):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from extractors.types import Audio, FeatureTrack
+from rmfn.pages.page import escape_tags
 
 BUCKETS = 1500  # of a drawn curve: each keeps its lowest and its highest value
 STEP, WINDOW = 0.02, 0.05  # s, of the sound level
@@ -194,7 +195,7 @@ def draw_timeline(
         layout.setdefault(f"yaxis{name}", {})["domain"] = domain
         top = bottom
         if place == 0:
-            notes += _title(_escape(predicted["label"]), predicted["unit"], 1.0, _KEYS)
+            notes += _title(escape_tags(predicted["label"]), predicted["unit"], 1.0, _KEYS)
             continue
         row = rows[place - 1]
         colours = _COLOURS[row.modality]
@@ -316,7 +317,7 @@ def _draw_predictions(
         for word in part["words"]:
             arrives["x"].append(round(word["end"], 3))
             arrives["y"].append(predicted["arriving"][place])
-            arrives["text"].append(_escape(word["text"]))
+            arrives["text"].append(escape_tags(word["text"]))
             place += 1
         for values in arrives.values():
             values.append(None)
@@ -355,7 +356,7 @@ def _draw_predictions(
             "name": "words",
             "x": middle,
             "y": [high + room * 0.55] * len(words),
-            "text": [_escape(word["text"]) for word in words],
+            "text": [escape_tags(word["text"]) for word in words],
             "textfont": {"color": "var(--muted)", "size": 11},
             "hoverinfo": "skip",
             "visible": False,
@@ -378,8 +379,3 @@ def _draw_predictions(
         )
     axis = {"range": [low, high + room], "nticks": 7}
     return traces, {"yaxis": axis, "shapes": shapes}
-
-
-def _escape(text: str) -> str:
-    """Plotly reads some tags in text; a word is a word."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -9,15 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rmfn.pages.errors import Bin, Scored
+from rmfn.pages.page import escape_tags
 from rmfn.targets import Target
 
 CONTOURS = 5
 SHOWN = 60  # characters of a segment's text in a hint
-
-
-def escape(text: str) -> str:
-    """Plotly reads some tags in text; a word is a word."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def draw_curves(trainings: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[str, Any]:
@@ -33,11 +29,11 @@ def draw_curves(trainings: Mapping[str, Sequence[Mapping[str, float]]]) -> dict[
         for loss, line in lines.items():
             line["x"] += [*(epoch["number"] for epoch in epochs), None]
             line["y"] += [*(round(epoch[loss], 5) for epoch in epochs), None]
-            line["text"] += [*[escape(name)] * len(epochs), None]
+            line["text"] += [*[escape_tags(name)] * len(epochs), None]
         best = min(epochs, key=lambda epoch: epoch["valid_loss"])
         kept["x"].append(best["number"])
         kept["y"].append(round(best["valid_loss"], 5))
-        kept["text"].append(escape(name))
+        kept["text"].append(escape_tags(name))
     last = max(int(epoch["number"]) for epochs in trainings.values() for epoch in epochs)
     dots = {"mode": "lines+markers" if last < 3 else "lines", "marker": {"size": 5}}
     hint = "%{text}, epoch %{x}: {what} %{y:.3f}<extra></extra>"
@@ -100,8 +96,8 @@ def draw_scatter(
     top = float(cells.max()) or 1.0
     span = [target.low - 0.15, target.high + 0.15]
     texts = [
-        f"{escape(_shorten(scored.segments.texts[n]) or scored.segments.ids[n])}<br>"
-        f"{escape(scored.segments.videos[n])}"
+        f"{escape_tags(_shorten(scored.segments.texts[n]) or scored.segments.ids[n])}<br>"
+        f"{escape_tags(scored.segments.videos[n])}"
         for n in scored.rows.tolist()
     ]
     axis = {"range": span, "zeroline": False, "dtick": 1}
