@@ -20,8 +20,10 @@ CELLS = 1 << 20  # draws times videos at once
 def redraw_mean(
     values: NDArray[np.float64], videos: Sequence[Hashable], draws: int, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % of the means of values [n], whole videos drawn with replacement."""
+    """95 % of the means of values [n], whole videos drawn with replacement; NaN of a single one."""
     sums, counts = _sum_videos(values, videos)
+    if len(sums) < 2:
+        return float("nan"), float("nan")
     random = np.random.default_rng(seed)
     even = np.full(len(sums), 1 / len(sums))
     means = []
@@ -35,11 +37,14 @@ def redraw_mean(
 def exchange(
     differences: NDArray[np.float64], videos: Sequence[Hashable], draws: int, seed: int = 0
 ) -> float:
-    """Two-sided p-value of the mean of paired differences [n], at least 1 / (draws + 1).
+    """Two-sided p-value of the mean of paired differences [n], at least 1 / (draws + 1); NaN of a
+    single video.
 
     To exchange the two predictions of a video is to turn the sign of its sum.
     """
     sums, _ = _sum_videos(differences, videos)
+    if len(sums) < 2:
+        return float("nan")
     random = np.random.default_rng(seed)
     # As extreme as this up to rounding: sums in another order differ in the last bits.
     least = abs(sums.sum()) - 1e-12 * len(differences)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 
+from pipeline.records import to_json
 from rmfn.baselines import MODELS
-from rmfn.comparison import GUESS, Comparison, Row, adjust
+from rmfn.comparison import GUESS, Comparison, Row, adjust, load_comparison
 from rmfn.comparison_plot import draw
 from rmfn.comparison_tables import tabulate, write_csv
 from rmfn.dataset import Target
+from rmfn.pages.comparison import draw_differences, draw_errors
 from rmfn.systems import PUBLISHED, QUESTIONS, TITLES
 
 MOOD = Target("mood")
@@ -115,6 +117,24 @@ def test_published_values_are_of_systems_that_there_are():
     assert set(TITLES) <= set(MODELS)
     for values in PUBLISHED.values():
         assert all(0 < value < 2 for value in values.values())
+
+
+def test_of_one_video_no_interval_is_known(tmp_path):
+    """JSON has null for it, which is read back and drawn like the rest."""
+    nan = float("nan")
+    against = {"mood": {**AGAINST, "interval": [nan, nan], "p": nan, "p_holm": nan}}
+    row = replace(MARN, intervals={"mood": (nan, nan)}, against=against)
+    (tmp_path / "table.json").write_text(to_json(asdict(replace(FOUND, rows=(row, RMFN)))))
+    again = load_comparison(tmp_path / "table.json")
+    assert again.rows[0].intervals == {"mood": (None, None)}
+    assert "-.012 (- to -)" in tabulate(again)
+    assert draw(again).startswith(b"\x89PNG")
+    errors = draw_errors(again, MOOD, list(again.rows))["data"][1]
+    assert (errors["error_x"]["array"], errors["customdata"]) == (
+        [None],
+        ["not known from one video"],
+    )
+    assert draw_differences(MOOD, [again.rows[0]])["data"][0]["error_x"]["array"] == [None]
 
 
 def test_a_picture_of_all_systems_with_what_is_missing():

@@ -82,3 +82,8 @@ def test_thirty_systems_can_be_told_from_one():
     assert row.against["a"]["difference"] == pytest.approx(1)
     assert row.against["a"]["p"] == pytest.approx(1 / (DRAWS + 1))
     assert 32 * row.against["a"]["p"] < 0.005
+
+
+def test_one_video_alone_shows_nothing():
+    assert np.isnan(redraw_mean(np.ones(5), ["v"] * 5, 20)).all()
+    assert np.isnan(exchange(np.ones(5), ["v"] * 5, 20))
