@@ -87,6 +87,7 @@ class Manifest:
     constants : {label: {"mean" | "median" | "mode" | ...: value}} of the labels learned from.
     splits : {"train": videos, "valid" or "held out 0": the videos on which all members, or member
         0, stopped, "test": those that were left out}
+    clips : {split: clip ids} of those videos that are called otherwise (``rmfn.job.name_clips``).
     training : the plan, the seeds, and what the data were.
     metrics : what was measured, and how: {where: {label: metrics}}.
     versions : of the packages that made it.
@@ -105,6 +106,7 @@ class Manifest:
     conformal: Conformal
     constants: dict[str, dict[str, float]]
     splits: dict[str, list[str]] = field(default_factory=dict)
+    clips: dict[str, list[str]] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)

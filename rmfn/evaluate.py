@@ -111,8 +111,7 @@ def choose_split(dataset: Dataset, manifest: Manifest, split: str | None) -> Dat
         rows = dataset.of_split(split)
         where = f"data set {dataset.name!r}"
     else:
-        videos = set(manifest.splits.get(split, ()))
-        rows = [n for n, video in enumerate(dataset.videos) if video in videos]
+        rows = _find_rows(dataset, manifest, [split])
         where = f"data set {dataset.name!r} has no splits and the training of {manifest.name!r}"
     if not rows:
         raise DatasetError(f"{where} has no segments of the split {split!r}")
@@ -121,10 +120,39 @@ def choose_split(dataset: Dataset, manifest: Manifest, split: str | None) -> Dat
 
 def find_seen(manifest: Manifest, dataset: Dataset) -> set[str]:
     """The videos of a data set that a checkpoint was trained on, or stopped on."""
+    rows = _find_rows(dataset, manifest, [name for name in manifest.splits if name != "test"])
+    return {dataset.videos[n] for n in rows}
+
+
+def _find_rows(dataset: Dataset, manifest: Manifest, splits: Sequence[str]) -> list[int]:
+    """The segments whose videos were in some splits of a training.
+
+    A labels file may call a video by its path, its name, its stem or its clip id, another file
+    otherwise; one that is called the same by either is taken for the same.
+    """
     known = {
-        video for name, videos in manifest.splits.items() if name != "test" for video in videos
+        name
+        for called in (manifest.splits, manifest.clips)
+        for split in splits
+        for name in called.get(split, ())
     }
-    return known & set(dataset.videos)
+    shorter = {form for name in known for form in _shorten(name)}
+    same = {
+        video
+        for video in set(dataset.videos)
+        if video in shorter or not known.isdisjoint(_shorten(video))
+    }
+    return [
+        n
+        for n, (video, sequence) in enumerate(zip(dataset.videos, dataset.sequences, strict=True))
+        if video in same or sequence.clip_id in known
+    ]
+
+
+def _shorten(name: str) -> set[str]:
+    """What a path may be called too."""
+    path = Path(name)
+    return {name, path.name, path.stem, str(path.parent / path.stem)}
 
 
 def evaluate(

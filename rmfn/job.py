@@ -81,6 +81,7 @@ class Job:
     columns : what is read, {modality: names}.
     train, valid : segments of these splits.
     test : {"test": the videos that were left out}.
+    clips : {video: its clip id} of the videos that are one clip and are called otherwise.
     hash : of the data set as given.
     """
 
@@ -93,6 +94,7 @@ class Job:
     train: list[int]
     valid: list[int]
     test: dict[str, list[str]]
+    clips: dict[str, str]
     hash: str
 
     @property
@@ -140,6 +142,7 @@ def prepare(dataset: Dataset, plan: Plan) -> Job:
         kept.of_split("train"),
         kept.of_split("valid"),
         {"test": sorted({dataset.videos[n] for n in dataset.of_split("test")})},
+        _find_clips(dataset),
         hashed,
     )
     some = (job.train if job.valid and not plan.rotate else None) or job.learned
@@ -155,6 +158,15 @@ def prepare(dataset: Dataset, plan: Plan) -> Job:
     with torch.random.fork_rng(devices=[]):
         make_network(job)()
     return job
+
+
+def _find_clips(dataset: Dataset) -> dict[str, str]:
+    clips: dict[str, set[str]] = {}
+    for video, sequence in zip(dataset.videos, dataset.sequences, strict=True):
+        clips.setdefault(video, set()).add(sequence.clip_id)
+    return {
+        video: next(iter(ids)) for video, ids in clips.items() if len(ids) == 1 and ids != {video}
+    }
 
 
 def _choose_columns(dataset: Dataset, plan: Plan) -> dict[str, tuple[str, ...]]:
@@ -267,3 +279,12 @@ def name_splits(job: Job, parts: Sequence[tuple[list[int], list[int]]]) -> dict[
     else:
         splits |= {f"held out {n}": name(held) for n, (_, held) in enumerate(parts)}
     return {**splits, **job.test} if job.test["test"] else splits
+
+
+def name_clips(job: Job, splits: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The clip ids of the videos of each split: other files may call the videos by other names."""
+    return {
+        split: [job.clips[video] for video in videos if video in job.clips]
+        for split, videos in splits.items()
+        if any(video in job.clips for video in videos)
+    }

@@ -1,8 +1,9 @@
 """Train a model again with more data, and take the new one only if it is shown to be better.
 
 Every version is judged on the same frozen segments, from which none learns: nor from any other
-segment of their videos and speakers. Candidate and current model predict the same segments, so what
-counts is the difference segment by segment, with an interval that redraws whole videos.
+segment of their videos and speakers, nor from what is given later as of the split "test". Candidate
+and current model predict the same segments, so what counts is the difference segment by segment,
+with an interval that redraws whole videos.
 """
 
 from __future__ import annotations
@@ -209,10 +210,15 @@ def retrain(
         plan = replace(plan, targets=choose_targets(fresh, plan, before))
         everything, frozen, notes = add_segments(registry, fresh)
         judged = everything.take(find_frozen(everything, frozen))
-        learned = everything.take(find_learnable(everything, judged))
-        learned = replace(learned, splits=("",) * len(learned))
-        held = len(everything) - len(judged) - len(learned)
-        if held:
+        learnable = find_learnable(everything, judged)
+        rows = [n for n in learnable if everything.splits[n] != "test"]
+        learned = replace(everything.take(rows), splits=("",) * len(rows))
+        if aside := len(learnable) - len(rows):
+            notes.append(
+                f"{aside} segments are of the split test and are not learned from; nor judged on: "
+                "what is frozen stays the same"
+            )
+        if held := len(everything) - len(judged) - len(learnable):
             notes.append(
                 f"{held} segments are of videos or speakers of the frozen ones and are not learned "
                 "from"

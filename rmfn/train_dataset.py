@@ -29,6 +29,7 @@ from rmfn.job import (
     count_groups,
     keep_features,
     list_versions,
+    name_clips,
     name_splits,
     prepare,
     record,
@@ -112,6 +113,7 @@ def train_dataset(
     if not plan.folds:
         unseen = _predict_held_out(seen, ensemble, parts)
     conformal = calibrate(unseen, job.labels, job.groups, job.targets, plan.coverage)
+    splits = name_splits(job, parts)
     manifest = Manifest(
         name=name or Path(out).name,
         trained_on=trained_on or dataset.source or f"{len(job.learned)} segments of {dataset.name}",
@@ -126,7 +128,8 @@ def train_dataset(
             target.name: find_constants(job.labels[job.learned, n], target)
             for n, target in enumerate(job.targets)
         },
-        splits=name_splits(job, parts),
+        splits=splits,
+        clips=name_clips(job, splits),
         training=record(job),
         metrics=metrics,
         versions=list_versions(),

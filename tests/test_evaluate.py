@@ -178,6 +178,36 @@ def test_what_was_trained_on_is_told(predictor):
     assert found["n"] == dataset.videos.count("v3")
 
 
+@pytest.mark.parametrize(
+    ("then", "now", "same"),
+    [
+        ("talk.mp4", "talk", True),
+        ("talk", "talk.mp4", True),
+        ("one/talk.mp4", "talk", True),
+        ("one/talk.mp4", "one/talk", True),
+        ("talk.mp4", "one/talk.mp4", True),
+        ("one/talk.mp4", "two/talk.mp4", False),
+        ("talk.1", "talk.2", False),
+        ("3f2a", "talk.mp4", True),  # a model that was retrained knows clip ids alone
+        ("other", "3f2a", False),
+    ],
+)
+def test_a_video_is_the_same_by_any_of_its_names(then, now, same):
+    manifest, _ = make_untrained()
+    dataset = make_dataset(20)
+    clips = tuple(replace(sequence, clip_id="3f2a") for sequence in dataset.sequences)
+    dataset = replace(dataset, videos=(now,) * 20, sequences=clips)
+    manifest = replace(manifest, splits={"train": [then], "test": ["other"]})
+    assert find_seen(manifest, dataset) == ({now} if same else set())
+    if same:
+        assert len(choose_split(dataset, manifest, "train")) == 20
+    else:
+        with pytest.raises(DatasetError, match="no segments of the split 'train'"):
+            choose_split(dataset, manifest, "train")
+    by_id = replace(manifest, splits={"train": ["x"]}, clips={"train": ["3f2a"], "test": ["4"]})
+    assert find_seen(by_id, dataset) == {now}
+
+
 def test_a_split_is_the_data_sets_before_the_models(predictor):
     dataset = make_dataset(20)
     splits = tuple("test" if n < 5 else "train" for n in range(20))

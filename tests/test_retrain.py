@@ -102,6 +102,21 @@ def test_the_split_test_given_first_is_what_is_frozen(registry):
     assert frozen["ids"] == [dataset.ids[n] for n in dataset.of_split("test")]
 
 
+def test_what_is_called_test_later_is_not_learned_from(registry):
+    retrain(registry, make_planted(60, 1), FAST)
+    fresh = make_planted(60, 2)
+    test = fresh.of_split("test")
+    decision = retrain(registry, fresh, FAST)
+    splits = Predictor.load(registry.folder / decision["version"]).manifest.splits
+    used = {video for videos in splits.values() for video in videos}
+    assert used & set(fresh.videos)
+    assert not used & {fresh.videos[n] for n in test}
+    assert any(note.startswith(f"{len(test)} segments are of the split test") for note in
+               decision["notes"])  # fmt: skip
+    counts = decision["segments"]
+    assert counts["learned"] == 120 - counts["frozen"] - len(test)
+
+
 def test_all_but_the_frozen_videos_are_learned_from(registry):
     """Each member stops on other videos, so that together they have learned from every one."""
     dataset = make_planted(60, 1)

@@ -205,6 +205,24 @@ def test_splits_are_made_by_video_and_remembered(tmp_path):
     assert everything["seen"]["videos"] == 12 - len(sides["test"])
 
 
+def test_a_model_knows_its_videos_by_other_names(tmp_path):
+    """Labels files call a video by name, stem or clip id, whatever that of the training did."""
+    dataset = make_dataset()
+    clips = tuple(
+        replace(sequence, clip_id=f"id of {video}")
+        for video, sequence in zip(dataset.videos, dataset.sequences, strict=True)
+    )
+    dataset = replace(dataset, sequences=clips)
+    splits = train_dataset(dataset, PLAN, tmp_path / "m").splits
+    for rename in ("id of {}", "else/{}.mp4"):
+        other = replace(dataset, videos=tuple(rename.format(video) for video in dataset.videos))
+        found = evaluate_dataset(tmp_path / "m", other, "test", draws=0)["sentiment"]
+        assert found["n"] == sum(video in splits["test"] for video in dataset.videos)
+        assert found["seen"]["segments"] == 0
+        everything = evaluate_dataset(tmp_path / "m", other, draws=0)["sentiment"]
+        assert everything["seen"]["videos"] == 12 - len(splits["test"])
+
+
 def test_speakers_stay_on_one_side_where_they_are_known(tmp_path):
     plain = make_dataset()
     speakers = tuple(f"p{int(video[1:]) // 2}" for video in plain.videos)
