@@ -26,6 +26,7 @@ from extractors.loudness import find_peak, find_quiet
 from extractors.mapped import forget_pages
 from extractors.pronounce import Pronunciation, pronounce
 from extractors.resampling import resample
+from extractors.spelling import without_notes
 from extractors.sphinx_decoder import ANALYSIS, FRAME, RATE, STATES, Decoder
 from extractors.stretches import (
     UNSURE_TAIL,
@@ -78,6 +79,12 @@ class Sphinx:
     # over music and .75 for what an English recogniser heard in French.
     GOOD_SCORE: ClassVar[float] = 0.85
 
+    def __post_init__(self) -> None:
+        if not self.window >= 2:
+            raise ValueError(f"window must be at least 2 seconds, got {self.window}")
+        if not self.pad >= 0:
+            raise ValueError(f"pad must not be negative, got {self.pad}")
+
     def require_language(self, language: str) -> None:
         """See that the language can be aligned.
 
@@ -109,7 +116,7 @@ class Sphinx:
         if not len(audio.samples):
             raise ValueError(f"cannot align {len(tokens)} words to a sound of length 0")
         sound = _prepare(audio)
-        said = [pronounce(token) for token in tokens]
+        said = [pronounce(token) for token in without_notes(tokens)]
         placed: list[Placed | None] = [None] * len(tokens)
         with self._lock:
             stretches = [

@@ -23,7 +23,7 @@ from extractors.ctc import follow_labels
 from extractors.loudness import find_quiet
 from extractors.mapped import forget_pages
 from extractors.resampling import resampled_slice
-from extractors.spelling import SYMBOLS, spell_token
+from extractors.spelling import SYMBOLS, spell_token, without_notes
 from extractors.stretches import (
     UNSURE_TAIL,
     WORDS_A_SECOND,
@@ -91,8 +91,10 @@ class Wav2Vec2:
     device: str = field(default="cpu", compare=False)
 
     def __post_init__(self) -> None:
-        if self.window < 2:
+        if not self.window >= 2:
             raise ValueError(f"window must be at least 2 seconds, got {self.window}")
+        if not self.pad >= 0:
+            raise ValueError(f"pad must not be negative, got {self.pad}")
         if self.language != "auto":
             describe_model(self.model, self.language)
 
@@ -142,7 +144,9 @@ class Wav2Vec2:
             raise ValueError(f"cannot align {len(tokens)} words to a sound of length 0")
         language = transcript.language if self.language == "auto" else self.language
         listener = self._listen(language)
-        spelt = [spell_letters(token, language, listener.letters) for token in tokens]
+        spelt = [
+            spell_letters(token, language, listener.letters) for token in without_notes(tokens)
+        ]
         stretches = cut_by_times(transcript, audio.duration, self.pad)
         placed: list[Placed | None] = [None] * len(tokens)
         for stretch in stretches:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.spelling import plain_word
+from extractors.spelling import plain_word, without_notes
 from extractors.weights import SUMS, WEIGHTS, Weights, WeightsDamaged, locate_weights
 from extractors.word_vectors import open_table
 
@@ -87,14 +87,17 @@ class GloVe:
 
         Returns
         -------
-        One float32 [N_i, size] an utterance; NaN rows for words the table does not have.
+        One float32 [N_i, size] an utterance; NaN rows for words the table does not have, and for
+        notes about sounds.
 
         Raises
         ------
         WeightsMissing : the table is not on this machine.
         """
         return [
-            np.array([self._look_up(token) for token in tokens], np.float32).reshape(-1, self.size)
+            np.array([self._look_up(token) for token in without_notes(tokens)], np.float32).reshape(
+                -1, self.size
+            )
             for tokens in utterances
         ]
 

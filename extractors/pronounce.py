@@ -67,7 +67,6 @@ SYMBOLS = {
 }  # fmt: skip
 
 _DECADE = re.compile(r"'?(\d*\d0)'?s")
-_NOTE = re.compile(r"\[[^\[\]]*\]|<[^<>]*>")  # "[Music]": a note about sounds, not speech
 # Digits, symbols and the dots of addresses ("example.org") need a grammar; letters do not.
 _GRAMMATICAL = re.compile(r"[\d" + re.escape("".join(SYMBOLS)) + r"]|[a-z]\.[a-z]{2,}")
 _OUTER = '"“”„«»()[]{}<>,;:!?…¿¡*_~|\\`^♪♫'
@@ -130,8 +129,6 @@ def spell_out(token: str) -> tuple[str, ...]:
     """Turn a written token into the words one says, lower case; none if it is not spoken."""
     text = unicodedata.normalize("NFKC", token).replace("’", "'").replace("‘", "'")
     text = text.replace("\u2044", "/").replace("–", "-").replace("—", "-").replace("−", "-")
-    if _NOTE.fullmatch(text):
-        return ()
     text = text.strip(_OUTER)
     lower = text.lower()
     for form in (lower, lower.rstrip("."), lower.strip("-'.")):

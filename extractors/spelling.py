@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate, count
 from typing import Any
 
 # Contractions that transcripts without apostrophes leave readable in one way only, and "its", which
@@ -43,9 +45,42 @@ def plain_word(token: str) -> str:
     return _WITH_APOSTROPHE.get(word, word)
 
 
+# What subtitles for people who do not hear say of sounds. In round brackets words may be spoken as
+# well, so there a sound must be named.
+_SOUNDS = """
+    applause applauding cheers cheering chuckles chuckling clapping coughs coughing crosstalk
+    crying gasps inaudible indistinct laughs laughing laughter music sighs sighing silence singing
+    sobbing sobs unintelligible clears
+"""
+_NOTE = re.compile(
+    r"(?<!\S)(?:\[[^\[\]]*\]|<[^<>]*>|"
+    rf"\((?=[^()]*\b(?:{'|'.join(_SOUNDS.split())})\b)[^()\s]+(?: [^()\s]+){{0,2}}\))"
+    r"[.,:;!?]*(?!\S)",
+    re.IGNORECASE,
+)
+LONGEST_NOTE = 12  # tokens; brackets that are further apart do not belong together
+
+
+def without_notes(tokens: Sequence[str]) -> list[str]:
+    """Tokens of a transcript as they stand, but empty where they are a note about sounds.
+
+    Examples
+    --------
+    >>> without_notes("[upbeat music] Well, (Laughter) thank you (really).".split())
+    ['', '', 'Well,', '', 'thank', 'you', '(really).']
+    """
+    left = list(tokens)
+    starts = dict(zip(accumulate((len(token) + 1 for token in tokens), initial=0), count()))
+    for note in _NOTE.finditer(" ".join(tokens)):
+        size = len(note[0].split(" "))
+        if size <= LONGEST_NOTE:
+            first = starts[note.start()]
+            left[first : first + size] = [""] * size
+    return left
+
+
 # Read aloud, each by words that differ from language to language.
 SYMBOLS = "&+=%@#$£€¢°№"
-_NOTE = re.compile(r"\[[^\[\]]*\]|<[^<>]*>")  # "[Music]": a note about sounds, not speech
 _NUMBER = re.compile(r"(\d+(?:[.,]\d+)*)([ºª]|[^\W\d_]*)")
 # What makes a number the third instead of three.
 _ORDINALS = {
@@ -77,8 +112,6 @@ def spell_token(token: str, language: str) -> tuple[str, ...]:
         from extractors.pronounce import spell_out
 
         return spell_out(token)
-    if _NOTE.fullmatch(token):
-        return ()
     text = re.sub(r"\d", lambda digit: str(int(digit[0])), token.translate(_APOSTROPHES))
     if language in _GRAMMARS:
         text = _read_aloud(language).normalize(text)

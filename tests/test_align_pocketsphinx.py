@@ -157,10 +157,11 @@ def test_numbers_are_found_as_they_are_said():
 def test_what_is_not_spoken_takes_no_time_of_others():
     audio, _ = speak(SENTENCE)
     tokens = SENTENCE.split()
-    dashed = [*tokens[:5], "—", "...", *tokens[5:], "😀"]
+    silent = ["—", "...", "[upbeat", "music]", "(Laughter)", "😀"]
+    dashed = [*tokens[:5], *silent[:2], *tokens[5:7], *silent[2:4], *tokens[7:], *silent[4:]]
     words = aligner(audio, plain(" ".join(dashed)))
     check_words(words, dashed, audio.duration)
-    assert [word.score is None for word in words] == [t in "—...😀" for t in dashed]
+    assert [word.score is None for word in words] == [t in silent for t in dashed]
     spoken = [word for word in words if word.score is not None]
     np.testing.assert_allclose(starts(spoken), starts(aligner(audio, plain(SENTENCE))), atol=0.003)
 
@@ -250,6 +251,13 @@ def test_words_that_nobody_says_still_get_times(kind):
     words = aligner(Audio(samples.astype(np.float32), 16000), plain(SENTENCE))
     check_words(words, SENTENCE.split(), 3.0)
     assert np.median([word.score or 0.0 for word in words]) < 0.5
+
+
+def test_settings_that_cannot_work_are_refused():
+    with pytest.raises(ValueError, match="window must be at least 2 seconds, got 0"):
+        Sphinx(window=0)
+    with pytest.raises(ValueError, match="pad must not be negative, got -1"):
+        Sphinx(pad=-1)
 
 
 def test_no_words_and_no_sound():

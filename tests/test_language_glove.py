@@ -74,10 +74,10 @@ def test_words_without_a_vector_are_counted_in_the_quality(small_table):
     from pipeline.quality import describe_words
     from pipeline.sequence import AlignedSequence
 
-    table, tokens = small_table("good", "film"), ["A", "good", "qzx", "film", "!"]
+    table, tokens = small_table("good", "film"), ["A", "good", "qzx", "film", "!", "[good", "film]"]
     words = tuple(Word(token, n, n + 0.5) for n, token in enumerate(tokens))
     rows = cover_words(table([tokens])[0], table.names)
-    assert describe_words(AlignedSequence("c", words, {"language": rows}))["without_vector"] == 3
+    assert describe_words(AlignedSequence("c", words, {"language": rows}))["without_vector"] == 5
 
 
 def test_size_must_be_the_tables(small_table):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 
 from extractors.types import Word, WordFeatures
+from extractors.visual_track import follow_speaker
 from pipeline.limits import (
     MEASURES,
     Limits,
@@ -18,6 +20,7 @@ from pipeline.limits import (
     read_limits,
     read_pairs,
 )
+from pipeline.media import MediaNotes
 from pipeline.sequence import AlignedSequence
 from pipeline.store import Store
 
@@ -58,6 +61,12 @@ def test_a_good_clip_is_ok_and_fully_measured():
     assert list(measured) == list(MEASURES)
     verdict = judge(measured, Limits())
     assert (verdict.status, verdict.reasons, verdict.rejected_for) == ("ok", (), ())
+
+
+def test_notes_of_the_decoder_and_of_faces_have_names_of_their_own():
+    """One would replace the other, and shares be of the wrong number of frames."""
+    faces = follow_speaker([], ("face_present", "faces")).notes
+    assert not faces.keys() & {field.name for field in fields(MediaNotes)}
 
 
 @pytest.mark.parametrize(

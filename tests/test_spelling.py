@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from extractors.spelling import plain_word, spell_token
+from extractors.spelling import plain_word, spell_token, without_notes
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,23 @@ def test_one_spelling(token, word):
     assert plain_word(token) == word
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("[Music] well", "_ well"),
+        ("[upbeat music playing] well [Applause].", "_ _ _ well _"),
+        ("(Laughter) thank you (APPLAUSE) (audience laughing)", "_ thank you _ _ _"),
+        ("well (really) that (of course) is", "well (really) that (of course) is"),
+        ("never closed [ goes on", "never closed [ goes on"),
+        ("a[1] b", "a[1] b"),
+        (f"[ {'far ' * 12}] apart", f"[ {'far ' * 12}] apart"),
+        ("", ""),
+    ],
+)
+def test_notes_about_sounds_are_not_spoken(text, read):
+    assert " ".join(word or "_" for word in without_notes(text.split())) == read
+
+
 @pytest.mark.parametrize("token", ["Don't", "dont", "movie!", "It's", "3D", "--"])
 def test_plain_words_stay(token):
     assert plain_word(plain_word(token)) == plain_word(token)
@@ -62,7 +79,7 @@ def test_plain_words_stay(token):
         ("1998年", "ja", ["千九百九十八年"]),
         ("$5.50", "en", ["five", "point", "five", "dollars"]),
         ("25", "hi", ["25"]),  # nobody here can say it
-        ("[Musik]", "de", []),
+        ("", "de", []),
         ("—", "fr", []),
         ("😀", "fr", []),
     ],
