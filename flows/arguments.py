@@ -3,8 +3,77 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
+
+
+class Output(str):
+    """A file or folder that a command was told to write, looked at before any work."""
+
+
+def new_file(text: str) -> Output:
+    """A file to write, for ``type=`` of an argument; "-" is stdout, ``s3://...`` is not looked at.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError : it is a folder, or no folder can hold it.
+    """
+    if text != "-" and Path(text).is_dir():
+        raise argparse.ArgumentTypeError(f"{text}: expected a file to write, found a folder")
+    return _see_room(text)
+
+
+def new_folder(text: str) -> Output:
+    """A folder to make or to write into, for ``type=`` of an argument.
+
+    Raises
+    ------
+    argparse.ArgumentTypeError : it is a file, or no folder can hold it.
+    """
+    if Path(text).is_file():
+        raise argparse.ArgumentTypeError(f"{text}: expected a folder, found a file")
+    return _see_room(text)
+
+
+def _see_room(text: str) -> Output:
+    """See that the nearest folder above that is there can be written to."""
+    if text != "-" and "://" not in text:
+        parent = Path(text).expanduser().absolute().parent
+        while not os.path.lexists(parent):
+            parent = parent.parent
+        if not parent.is_dir():
+            raise argparse.ArgumentTypeError(f"{text}: {parent} is a file, not a folder")
+        if not os.access(parent, os.W_OK):
+            raise argparse.ArgumentTypeError(f"{text}: no permission to write to {parent}")
+    return Output(text)
+
+
+def refuse_replacing(options: argparse.Namespace) -> None:
+    """See that no file is to be written over one that is to be read.
+
+    Raises
+    ------
+    ValueError : one is.
+    """
+    given = {
+        name: value if isinstance(value, list) else [value] for name, value in vars(options).items()
+    }
+    flat = [
+        (name, text) for name, texts in given.items() for text in texts if isinstance(text, str)
+    ]
+    files = [(name, text) for name, text in flat if os.path.isfile(text)]
+    for out, written in files:
+        for source, read in files:
+            if (
+                isinstance(written, Output)
+                and not isinstance(read, Output)
+                and os.path.samefile(written, read)
+            ):
+                raise ValueError(
+                    f"--{out} {written}: this is the {source} that is to be read; it would be lost"
+                )
 
 
 def explain(parser: argparse.ArgumentParser, text: str) -> None:

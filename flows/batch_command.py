@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_recipe, explain
+from flows.arguments import add_recipe, explain, new_file, new_folder
 
 if TYPE_CHECKING:
     from flows.batch import Told
@@ -45,7 +45,10 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--model", metavar="DIR|NAME", help="of --predict (default: the shipped mosi-language)"
     )
     batch.add_argument(
-        "--report", metavar="DIR", help="of --predict: a page for every clip, and index.html"
+        "--report",
+        type=new_folder,
+        metavar="DIR",
+        help="of --predict: a page for every clip, and index.html",
     )
     extract = command("extract", _batch, "put the features of many clips into a store")
     _add_common(extract)
@@ -55,7 +58,11 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 def _add_common(made: argparse.ArgumentParser) -> None:
     made.add_argument("paths", nargs="+", metavar="PATH", help="folders of videos, or files")
     made.add_argument(
-        "--store", required=True, metavar="DIR", help="a rerun does only what is missing there"
+        "--store",
+        type=new_folder,
+        required=True,
+        metavar="DIR",
+        help="a rerun does only what is missing there",
     )
     add_recipe(made)
     made.add_argument(
@@ -74,7 +81,9 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         "they must see the videos and the store as this one does",
     )
     made.add_argument("--retry-failed", action="store_true", help="try again what failed before")
-    made.add_argument("--json", metavar="FILE", help="write the report here, too; - for stdout")
+    made.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the report here, too; - for stdout"
+    )
 
 
 def _batch(options: argparse.Namespace) -> int:

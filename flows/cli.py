@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from extractors.threads import leave_cores_to_stages
-from flows.arguments import add_recipe
+from flows.arguments import add_recipe, new_file, new_folder, refuse_replacing
 from pipeline.children import begin_children
 from pipeline.records import to_json, write_json
 
@@ -41,9 +41,9 @@ exit status: 0 all went well; 1 a clip could not be processed; 2 the input canno
 def main(arguments: list[str] | None = None) -> int:
     """Entry point. Returns the exit status."""
     options = _build_parser().parse_args(arguments)
-    if arguments is not None or not hasattr(options, "clip"):
+    if arguments is not None:
         return _run(options)
-    code = _watch(options.clip)
+    code = _watch(options.clip) if hasattr(options, "clip") else None
     if code is None:
         _leave(_run(options))
     return code
@@ -58,6 +58,7 @@ def _run(options: argparse.Namespace) -> int:
     leave_cores_to_stages()
     try:
         with nullcontext() if options.debug else _only_our_words():
+            refuse_replacing(options)
             code = options.run(options)
         sys.stdout.flush()
         return code
@@ -75,7 +76,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _leave(code: int) -> NoReturn:
-    """End without taking the libraries' half a million objects apart, which takes half a second."""
+    """End without taking the libraries apart: their half a million objects take half a second, and
+    a thread of Arrow's that still lets a file go while Python ends would end it in a crash."""
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
@@ -183,6 +185,7 @@ def _track(options: argparse.Namespace) -> int:
         raise MediaError(f"{options.clip}: it has no stream for {options.modality} features")
     for index, track in enumerate(tracks):
         out = Path(options.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
         out = out if index == 0 else out.with_stem(f"{out.stem}-{index + 1}")
         write_track(out, track, {"recipe": json.dumps(recipe.provenance)})
         results.print(
@@ -228,16 +231,25 @@ def _build_parser() -> argparse.ArgumentParser:
         "--model", metavar="DIR|NAME", help="checkpoint folder (default: the shipped mosi-language)"
     )
     add_recipe(predict)
-    predict.add_argument("--store", metavar="DIR", help="keep features here and find them again")
-    predict.add_argument("--json", metavar="FILE", help="write everything here; - for stdout")
-    predict.add_argument("--report", metavar="FILE.html", help="write a page to look at here")
+    predict.add_argument(
+        "--store", type=new_folder, metavar="DIR", help="keep features here and find them again"
+    )
+    predict.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write everything here; - for stdout"
+    )
+    predict.add_argument(
+        "--report", type=new_file, metavar="FILE.html", help="write a page to look at here"
+    )
     predict.add_argument(
         "--embed-video",
         action="store_true",
         help="put the video into the page (converted if browsers cannot play it), not a link to it",
     )
     predict.add_argument(
-        "--figures", metavar="DIR", help="write the main figures here as PNG and SVG"
+        "--figures",
+        type=new_folder,
+        metavar="DIR",
+        help="write the main figures here as PNG and SVG",
     )
 
     align = command("align", _align, "find when each word is said")
@@ -248,12 +260,14 @@ def _build_parser() -> argparse.ArgumentParser:
         help="what is said; without it the speech is recognised first",
     )
     add_recipe(align)
-    align.add_argument("--json", metavar="FILE", help="write the words here; - for stdout")
+    align.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the words here; - for stdout"
+    )
 
     track = command("track", _track, "measure face or voice at frame rate")
     track.add_argument("modality", choices=("acoustic", "visual"))
     track.add_argument("clip", help="video or sound file")
-    track.add_argument("--out", required=True, metavar="FILE.parquet")
+    track.add_argument("--out", type=new_file, required=True, metavar="FILE.parquet")
     add_recipe(track)
 
     from flows import (

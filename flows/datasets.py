@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from flows.arguments import new_file, new_folder
+
 IMPORT = """\
 formats:
   csd     computational sequences of the CMU Multimodal SDK (HDF5). Give the files of one corpus:
@@ -59,7 +61,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     made.epilog, made.formatter_class = IMPORT, argparse.RawDescriptionHelpFormatter
     made.add_argument("format", choices=FORMATS, metavar="FORMAT", help=", ".join(FORMATS))
     made.add_argument("files", nargs="+", metavar="FILE", help="for csd also ROLE=FILE")
-    made.add_argument("--out", required=True, metavar="DIR", help="the data set's folder")
+    made.add_argument(
+        "--out", type=new_folder, required=True, metavar="DIR", help="the data set's folder"
+    )
     made.add_argument("--name", default="", help="what people call it")
     made.add_argument(
         "--labels", nargs="+", default=(), metavar="NAME", help="what the label columns are called"
@@ -100,7 +104,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar=("LANGUAGE", "ACOUSTIC", "VISUAL"),
         help="columns of each in an X file of mfn",
     )
-    made.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
+    made.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
+    )
 
     made = command("export", _export, "write a data set or words in the format of others")
     made.epilog, made.formatter_class = EXPORT, argparse.RawDescriptionHelpFormatter
@@ -117,7 +123,7 @@ def _import(options: argparse.Namespace) -> int:
     from pipeline.records import to_json, write_json
     from rmfn.dataset import check_splits, hash_dataset, save_dataset
     from rmfn.overview import describe_dataset
-    from rmfn.splits import give_splits, make_splits
+    from rmfn.splits import give_splits, group_segments, make_splits
 
     with screen.status(f"reading {options.format}"):
         dataset = _read(options)
@@ -132,7 +138,7 @@ def _import(options: argparse.Namespace) -> int:
     if options.splits:
         dataset = replace(dataset, splits=give_splits(options.splits, dataset.videos))
     if options.shares:
-        groups = dataset.speakers if all(dataset.speakers) else dataset.videos
+        groups = group_segments(dataset.videos, dataset.speakers)
         dataset = replace(dataset, splits=make_splits(groups, options.shares, options.seed))
     check_splits(dataset)
     if not dataset.columns:

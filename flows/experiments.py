@@ -10,7 +10,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_adapted, add_data, add_recipe, add_target, explain, wrote_json
+from flows.arguments import (
+    add_adapted,
+    add_data,
+    add_recipe,
+    add_target,
+    explain,
+    new_file,
+    new_folder,
+    wrote_json,
+)
 from rmfn.systems import GROUPS, TITLES
 
 if TYPE_CHECKING:
@@ -95,7 +104,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_data(tune)
     add_target(tune)
     add_adapted(tune)
-    tune.add_argument("--out", required=True, metavar="DIR", help="the search's folder")
+    tune.add_argument(
+        "--out", type=new_folder, required=True, metavar="DIR", help="the search's folder"
+    )
     tune.add_argument("--trials", type=int, default=50, metavar="N", help="in all (default: 50)")
     tune.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="begin no new trial after so long"
@@ -111,7 +122,10 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_adapted(compare)
     _add_comparison(compare, "all", "default: all")
     compare.add_argument(
-        "--out", metavar="DIR", help="where finished parts are kept (default: DATASET-comparison)"
+        "--out",
+        type=new_folder,
+        metavar="DIR",
+        help="where finished parts are kept (default: DATASET-comparison)",
     )
 
     ablate = command("ablate", _compare, "answer the paper's questions: stages, fusion, MARN")
@@ -120,7 +134,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     add_target(ablate)
     add_adapted(ablate)
     _add_comparison(ablate, "questions", "default: all seven")
-    ablate.add_argument("--out", required=True, metavar="DIR", help="where finished parts are kept")
+    ablate.add_argument(
+        "--out", type=new_folder, required=True, metavar="DIR", help="where finished parts are kept"
+    )
 
     retrain = command("retrain", _retrain, "train a model again with new videos; keep the better")
     explain(retrain, RETRAIN)
@@ -128,9 +144,15 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     retrain.add_argument(
         "--labels", metavar="FILE.csv", help="their labels (default: labels.csv in the folder)"
     )
-    retrain.add_argument("--store", required=True, metavar="DIR", help="where features are kept")
     retrain.add_argument(
-        "--into", required=True, metavar="MODELS", help="the folder of this model's versions"
+        "--store", type=new_folder, required=True, metavar="DIR", help="where features are kept"
+    )
+    retrain.add_argument(
+        "--into",
+        type=new_folder,
+        required=True,
+        metavar="MODELS",
+        help="the folder of this model's versions",
     )
     add_recipe(retrain)
     retrain.add_argument(
@@ -168,7 +190,9 @@ def _add_training(made: argparse.ArgumentParser) -> None:
     )
     made.add_argument("--seeds", type=int, metavar="N", help="how many (default: the plan's)")
     made.add_argument("--folds", type=int, metavar="N", help="of a cross-validation")
-    made.add_argument("--json", metavar="FILE", help="write the result here; - for stdout")
+    made.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the result here; - for stdout"
+    )
 
 
 def _tune(options: argparse.Namespace) -> int:

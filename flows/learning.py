@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_adapted, add_data, add_limits, add_target, explain, open_limits
+from flows.arguments import (
+    add_adapted,
+    add_data,
+    add_limits,
+    add_target,
+    explain,
+    new_file,
+    new_folder,
+    open_limits,
+)
 from rmfn.systems import TITLES
 
 if TYPE_CHECKING:
@@ -57,7 +66,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     train = command("train", _train, "train RMFN, or a model to compare it with, on labelled data")
     explain(train, TRAIN_TEXT)
     add_data(train, required=True)
-    train.add_argument("--out", metavar="DIR", help="the model's folder")
+    train.add_argument("--out", type=new_folder, metavar="DIR", help="the model's folder")
     add_target(train)
     add_adapted(train)
     add_limits(train)
@@ -141,7 +150,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--card", metavar="FILE.md", help="model card; the measured numbers are put after it"
     )
     train.add_argument("--trained-on", default="", metavar="TEXT", help="a line for people")
-    train.add_argument("--json", metavar="FILE", help="write the numbers here; - for stdout")
+    train.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the numbers here; - for stdout"
+    )
 
     evaluate = command("evaluate", _evaluate, "score a model on labelled segments")
     explain(evaluate, EVALUATE_TEXT)
@@ -157,8 +168,12 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument(
         "--ablate", action="store_true", help="score it without each modality, and with each alone"
     )
-    evaluate.add_argument("--json", metavar="FILE", help="write the numbers here; - for stdout")
-    evaluate.add_argument("--markdown", metavar="FILE.md", help="write the tables here")
+    evaluate.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the numbers here; - for stdout"
+    )
+    evaluate.add_argument(
+        "--markdown", type=new_file, metavar="FILE.md", help="write the tables here"
+    )
 
 
 def _train(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flows.arguments import add_limits, explain
+from flows.arguments import add_limits, explain, new_file
 
 SHOWN = 40  # clips; of more than these only those with a fault are listed
 COLUMNS = {
@@ -57,8 +57,10 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     explain(quality, QUALITY_TEXT)
     quality.add_argument("store", metavar="STORE", help="features of rmfn extract or rmfn batch")
     add_limits(quality, flag=True)
-    quality.add_argument("--json", metavar="FILE", help="write all of it here; - for stdout")
-    quality.add_argument("--csv", metavar="FILE", help="write a row a clip here")
+    quality.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write all of it here; - for stdout"
+    )
+    quality.add_argument("--csv", type=new_file, metavar="FILE", help="write a row a clip here")
 
 
 def _quality(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from flows.arguments import add_recipe, explain
+from flows.arguments import add_recipe, explain, new_file
 
 DOCTOR_TEXT = """\
 examples:
@@ -53,13 +53,17 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
     explain(doctor, DOCTOR_TEXT)
     add_recipe(doctor)
-    doctor.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
+    doctor.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
+    )
 
     weights = command("weights", _weights, "list the models of a recipe, or fetch what is missing")
     explain(weights, WEIGHTS_TEXT)
     weights.add_argument("action", choices=["list", "fetch"])
     weights.add_argument("recipe", metavar="RECIPE", help="a recipe's name or file")
-    weights.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
+    weights.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
+    )
 
     recipe = command("recipe", _recipe, "show a recipe, or how two differ")
     explain(recipe, RECIPE_TEXT)
@@ -67,7 +71,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     recipe.add_argument(
         "recipes", nargs="+", metavar="RECIPE", help="a recipe's name or file; two to compare"
     )
-    recipe.add_argument("--json", metavar="FILE", help="write the table here; - for stdout")
+    recipe.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
+    )
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.arguments import add_data, explain
+from flows.arguments import add_data, explain, new_file, new_folder
 
 if TYPE_CHECKING:
     from rmfn.pages.training import Found
@@ -43,9 +43,14 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="DIR|NAME",
         help="a model's folder or shipped name, or a comparison's folder",
     )
-    made.add_argument("--out", metavar="FILE.html", help="the page (default: DIR/report.html)")
     made.add_argument(
-        "--figures", metavar="DIR", help="the main figures of a training as PNG and SVG"
+        "--out", type=new_file, metavar="FILE.html", help="the page (default: DIR/report.html)"
+    )
+    made.add_argument(
+        "--figures",
+        type=new_folder,
+        metavar="DIR",
+        help="the main figures of a training as PNG and SVG",
     )
     add_data(made)
     made.add_argument(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.arguments import explain
+from flows.arguments import explain, new_file, new_folder
 
 if TYPE_CHECKING:
     from extractors.word_vectors import Imported
@@ -44,12 +44,17 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     vectors.add_argument("action", choices=["import"])
     vectors.add_argument("table", metavar="TABLE", help="the file as it was published")
     vectors.add_argument(
-        "--out", metavar="DIR", help=f"the folder to make (default: {FOLDER}/ and the table's name)"
+        "--out",
+        type=new_folder,
+        metavar="DIR",
+        help=f"the folder to make (default: {FOLDER}/ and the table's name)",
     )
     vectors.add_argument(
         "--skip-broken", action="store_true", help="leave broken lines out, and count them"
     )
-    vectors.add_argument("--json", metavar="FILE", help="write what came of it; - for stdout")
+    vectors.add_argument(
+        "--json", type=new_file, metavar="FILE", help="write what came of it; - for stdout"
+    )
 
 
 def _import(options: argparse.Namespace) -> int:
