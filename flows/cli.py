@@ -9,18 +9,15 @@ from __future__ import annotations
 import argparse
 import atexit
 import io
-import json
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import Any, NoReturn
 
 from extractors.threads import leave_cores_to_stages
-from flows.arguments import add_recipe, new_file, new_folder, refuse_replacing
-from pipeline.children import begin_children
-from pipeline.records import to_json, write_json
+from flows.arguments import refuse_replacing
 
 EPILOG = """\
 examples:
@@ -91,6 +88,9 @@ def _watch(clip: str) -> int | None:
     code = outlive_crash()
     if code is None or code >= 0:
         return code
+    if -code in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        _say(f"ended by {signal.Signals(-code).name}")
+        return 128 - code
     _say(
         f"error: {clip}: it made the program crash (signal {-code}), most likely a native library "
         "that it is decoded or measured with; or the memory was used up, or somebody ended it"
@@ -112,93 +112,20 @@ def _explain(error: Exception) -> int:
     return 2
 
 
-def _predict(options: argparse.Namespace) -> int:
-    if options.store is None:  # else they may have nothing to do
-        begin_children("visual", "acoustic")
-    from flows.display import results, show_prediction, show_stages
-    from flows.run import predict_clip
-
-    with show_stages() as progress:
-        record = predict_clip(
-            options.clip,
-            recipe=options.recipe,
-            model=options.model,
-            transcript=options.transcript,
-            store=options.store,
-            progress=progress,
-            report=options.report,
-            embed_video=options.embed_video,
-            figures=options.figures,
-        )
-    if options.json == "-":
-        print(to_json(record))
-        return 0
-    show_prediction(record, record["model"].get("scales", {}))
-    if options.json:
-        write_json(options.json, record)
-        results.print(f"written: {options.json}")
-    for made in (options.report, options.figures):
-        if made:
-            results.print(f"written: {made}")
-    if options.store:
-        results.print(f"features kept in: {options.store}")
-    return 0
-
-
-def _align(options: argparse.Namespace) -> int:
-    from flows.display import results, show_stages, show_words
-    from flows.run import describe_word, open_recipe, open_transcript
-    from pipeline.clip import open_clip
-    from pipeline.clip_run import ClipRun
-    from pipeline.process import find_words
-
-    with show_stages() as progress:
-        said = open_transcript(options.transcript)
-        run = ClipRun(open_clip(options.clip), open_recipe(options.recipe), said, progress=progress)
-        words = find_words(run)
-    record = {"words": [describe_word(word) for word in words]}
-    if options.json == "-":
-        print(to_json(record))
-        return 0
-    show_words(record["words"])
-    if options.json:
-        write_json(options.json, record)
-        results.print(f"written: {options.json}")
-    return 0
-
-
-def _track(options: argparse.Namespace) -> int:
-    begin_children(options.modality)
-    from flows.display import results, show_stages
-    from flows.run import open_recipe
-    from pipeline.clip import open_clip
-    from pipeline.clip_run import ClipRun
-    from pipeline.errors import MediaError
-    from pipeline.process import track_modality
-    from pipeline.store import write_track
-
-    recipe = open_recipe(options.recipe)
-    with show_stages() as progress:
-        run = ClipRun(open_clip(options.clip), recipe, progress=progress)
-        tracks = track_modality(run, options.modality)
-    if not tracks:
-        raise MediaError(f"{options.clip}: it has no stream for {options.modality} features")
-    for index, track in enumerate(tracks):
-        out = Path(options.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out = out if index == 0 else out.with_stem(f"{out.stem}-{index + 1}")
-        write_track(out, track, {"recipe": json.dumps(recipe.provenance)})
-        results.print(
-            f"written: {out} ({len(track.times)} frames, {len(track.names)} columns, "
-            f"observed in {track.observed.mean():.0%} of the frames)"
-        )
-    return 0
-
-
 def _serve(options: argparse.Namespace) -> int:
     from flows.deployments import serve_flows
 
     return serve_flows(options.limit, options.root) or 0
+
+
+class _ShowVersion(argparse.Action):
+    """Asks for it only when somebody wants to know: that alone takes as long as all the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib.metadata import version
+
+        print(f"rmfn {version('rmfn')}")
+        parser.exit()
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -210,6 +137,7 @@ def _build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -220,58 +148,9 @@ def _build_parser() -> argparse.ArgumentParser:
         )
         return made
 
-    predict = command("predict", _predict, "predict a video or sound file")
-    predict.add_argument("clip", help="video or sound file")
-    predict.add_argument(
-        "--transcript",
-        metavar="FILE",
-        help="what is said (.txt, .srt, .vtt, .json); skips speech recognition",
-    )
-    predict.add_argument(
-        "--model", metavar="DIR|NAME", help="checkpoint folder (default: the shipped mosi-language)"
-    )
-    add_recipe(predict)
-    predict.add_argument(
-        "--store", type=new_folder, metavar="DIR", help="keep features here and find them again"
-    )
-    predict.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write everything here; - for stdout"
-    )
-    predict.add_argument(
-        "--report", type=new_file, metavar="FILE.html", help="write a page to look at here"
-    )
-    predict.add_argument(
-        "--embed-video",
-        action="store_true",
-        help="put the video into the page (converted if browsers cannot play it), not a link to it",
-    )
-    predict.add_argument(
-        "--figures",
-        type=new_folder,
-        metavar="DIR",
-        help="write the main figures here as PNG and SVG",
-    )
-
-    align = command("align", _align, "find when each word is said")
-    align.add_argument("clip", help="video or sound file")
-    align.add_argument(
-        "--transcript",
-        metavar="FILE",
-        help="what is said; without it the speech is recognised first",
-    )
-    add_recipe(align)
-    align.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the words here; - for stdout"
-    )
-
-    track = command("track", _track, "measure face or voice at frame rate")
-    track.add_argument("modality", choices=("acoustic", "visual"))
-    track.add_argument("clip", help="video or sound file")
-    track.add_argument("--out", type=new_file, required=True, metavar="FILE.parquet")
-    add_recipe(track)
-
     from flows import (
         batch_command,
+        clip_commands,
         datasets,
         experiments,
         learning,
@@ -281,6 +160,7 @@ def _build_parser() -> argparse.ArgumentParser:
         vectors,
     )
 
+    clip_commands.add_commands(command)
     batch_command.add_commands(command)
     quality.add_commands(command)
     datasets.add_commands(command)

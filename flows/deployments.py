@@ -16,6 +16,7 @@ import signal
 import socket
 import threading
 import time
+import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -269,17 +270,33 @@ def _announced(api_url: str) -> Iterator[None]:
 
 
 def _say_what_next(names: list[str], api_url: str, own: bool) -> None:
+    here = Path.cwd()
+    # The short name is ours; Prefect asks us for it only where plugins are enabled.
+    switch = "export PREFECT_PLUGINS_ENABLED=true"
+    before, elsewhere = f"    {switch}\n", ""
+    if enables_plugins(here):
+        before, elsewhere = "", f"From any other folder: first `{switch}`. "
     print(
         f"Serving {', '.join(names)} ({'own' if own else 'running'} Prefect server: "
         f"{api_url.removesuffix('/api')}).\n"
         f"Runs may use what is below {', '.join(list_roots() or ())}, and nothing else (--root).\n"
-        f"In another terminal, in {Path.cwd()}:\n\n"
+        f"In another terminal, in {here}:\n\n{before}"
         "    prefect deployment run predict-video --param path=clip.mp4 --watch\n\n"
-        "From any other folder: first `export PREFECT_PLUGINS_ENABLED=true`, and give absolute "
-        "paths.\n"
+        f"{elsewhere}A relative path is looked for in {here}.\n"
         "Stop with Ctrl-C.",
         flush=True,
     )
+
+
+def enables_plugins(folder: Path) -> bool:
+    """Whether Prefect, called in a folder, lets plugins take part."""
+    if os.environ.get("PREFECT_PLUGINS_ENABLED", "").lower() in ("1", "true"):
+        return True
+    try:
+        said = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        return said["tool"]["prefect"]["plugins"]["enabled"] is True
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 if __name__ == "__main__":

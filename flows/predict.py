@@ -155,7 +155,7 @@ def predict_video(
             if value not in (None, "")
         }
         recipe = check_named(recipe, "recipe")
-        _check_before_work(clip, recipe, paths.get("transcript"))
+        _check_before_work(clip, recipe, paths.get("model"), paths.get("transcript"))
         with _keep_in(paths.get("store")) as folder:
             result = _run_stages(
                 str(clip),
@@ -246,13 +246,14 @@ def describe_overall(result: dict[str, Any]) -> str:
     )
 
 
-def _check_before_work(clip: Path, recipe: str, transcript: str | None) -> None:
+def _check_before_work(clip: Path, recipe: str, model: str | None, transcript: str | None) -> None:
     """Read all that the user named; a mistake must not cost a minute of work."""
     from pipeline.clip import open_clip
 
     open_clip(clip)
     # Also loads the recipe once, before three threads ask for it at the same time.
-    run.open_recipe(recipe)
+    made = run.open_recipe(recipe)
+    run.check_recipe(run.find_model(model), made)
     run.open_transcript(transcript)
 
 

@@ -12,7 +12,14 @@ from extractors.types import FeatureTrack, Word, WordFeatures, cover_words, join
 from pipeline.clip import Clip
 from pipeline.clip_run import ClipRun
 from pipeline.pooling import pool
-from pipeline.quality import LOW_SCORE, Quality, measure_quality
+from pipeline.quality import (
+    LOW_SCORE,
+    Quality,
+    describe_words,
+    find_speech_share,
+    measure_quality,
+    warn_of_words,
+)
 from pipeline.recipe import Recipe
 from pipeline.sequence import AlignedSequence
 from pipeline.utterances import cut_utterances
@@ -66,14 +73,25 @@ def assemble(
             if parts := _pool_modality(run.recipe, modality, words, utterances, tracks[modality]):
                 features[modality] = join_features(parts)
         sequence = AlignedSequence(run.clip.id, words, features)
-    good_score = getattr(run.recipe.align, "GOOD_SCORE", LOW_SCORE)
-    quality = measure_quality(run.clip, sequence, tracks, good_score)
+    quality = measure_quality(run.clip, sequence, tracks, find_good_score(run.recipe))
     if run.language is not None:
         quality = replace(quality, notes={**quality.notes, "language": run.language})
     if run.store is not None and kept is None:
         said = json.dumps(quality.to_json(), default=float)
         run.store.put_sequence(key, sequence, {**run.origin, "quality": said})
     return ProcessedClip(run.clip, sequence, utterances, tracks, quality, dict(run.seconds))
+
+
+def warn_of_alignment(run: ClipRun, words: tuple[Word, ...]) -> list[str]:
+    """What makes a person doubt an alignment, where nothing but it is known of a clip."""
+    sequence = AlignedSequence(run.clip.id, words, {})
+    share = find_speech_share(run.clip, sequence)
+    return warn_of_words(describe_words(sequence), share, find_good_score(run.recipe))
+
+
+def find_good_score(recipe: Recipe) -> float:
+    """What the recipe's aligner scores in the median where clear speech fits its words."""
+    return getattr(recipe.align, "GOOD_SCORE", LOW_SCORE)
 
 
 def has_rows(run: ClipRun) -> bool:

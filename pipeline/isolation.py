@@ -169,11 +169,17 @@ def outlive_crash() -> int | None:
         if os.getppid() != parent:
             os._exit(1)
         return None
-    # The terminal sends an interrupt to both; who wants to end this process alone means the child.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for sent in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sent, lambda number, _: os.kill(child, number))
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    heard = {signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, heard)
+    while True:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        sent = signal.sigwaitinfo(heard)
+        # Who wants to end this process means the child. It gets the terminal's interrupts itself.
+        by_terminal = sent.si_signo == signal.SIGINT and sent.si_code > 0
+        if sent.si_signo != signal.SIGCHLD and not by_terminal:
+            os.kill(child, sent.si_signo)
 
 
 def end_with_parent(sent: int) -> None:

@@ -73,9 +73,7 @@ def measure_quality(
     """
     face = next(iter(tracks.get("visual", ())), None)
     face_share = float(face.observed.mean()) if face is not None and len(face.times) else None
-    covered = sum(word.end - word.start for word in sequence.words)
-    speech_share = min(covered / clip.duration, 1.0) if clip.duration > 0 else 0.0
-    spoken = describe_words(sequence)
+    spoken, speech_share = describe_words(sequence), find_speech_share(clip, sequence)
     notes = {
         name: value
         for modality in tracks.values()
@@ -88,11 +86,17 @@ def measure_quality(
         face_share,
         notes,
         (
-            *_warn_of_words(spoken, speech_share, good_score),
+            *warn_of_words(spoken, speech_share, good_score),
             *_warn_of_face(clip, face_share, notes),
             *_warn_of_media(clip, notes),
         ),
     )
+
+
+def find_speech_share(clip: Clip, sequence: AlignedSequence) -> float:
+    """Share of the clip that its words cover."""
+    covered = sum(word.end - word.start for word in sequence.words)
+    return min(covered / clip.duration, 1.0) if clip.duration > 0 else 0.0
 
 
 def describe_words(sequence: AlignedSequence) -> dict[str, Any]:
@@ -129,7 +133,8 @@ def count_repeated(texts: Sequence[str]) -> int:
     return int(repeated.sum())
 
 
-def _warn_of_words(spoken: dict[str, Any], speech_share: float, good_score: float) -> list[str]:
+def warn_of_words(spoken: dict[str, Any], speech_share: float, good_score: float) -> list[str]:
+    """What makes a person doubt that these words were said then (`measure_quality`)."""
     found = []
     score, words = spoken["aligner_score"], spoken["words"]
     if score is not None and score < LOW_SCORE:
