@@ -27,6 +27,10 @@ def test_it_reads_no_words(predictor):
     assert sum(path.stat().st_size for path in MMMO.iterdir()) < 10e6
     (label,) = predictor.manifest.labels
     assert (label.name, label.low, label.high) == ("sentiment", 1.0, 5.0)
+    # Labels are half steps: "at least" this is above 3.5, as the corpus is scored elsewhere.
+    assert 3.5 < label.threshold < 3.51
+    card = (MMMO / "README.md").read_text(encoding="utf-8")
+    assert f"--target sentiment:1:5:{label.threshold} " in card
 
 
 def test_no_recipe_makes_what_it_reads(predictor):
@@ -49,3 +53,6 @@ def test_the_official_test_split(predictor):
     assert found["n"] == 80
     assert found["mae"] == pytest.approx(0.970, abs=1e-3)
     assert found["corr"] == pytest.approx(0.495, abs=1e-3)
+    assert found["a2"] == pytest.approx(0.750, abs=1e-3)
+    assert found["f1"] == pytest.approx(0.743, abs=1e-3)
+    assert found["constants"]["median"]["a2"] == pytest.approx(51 / 80)
