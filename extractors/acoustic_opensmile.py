@@ -4,7 +4,7 @@
 Computing 7(2), 2016.)
 
 openSMILE is not installed with the rest: audEERING's licence allows research and teaching, but no
-commercial use. ``pip install 'rmfn[opensmile]'`` adds it.
+commercial use. ``pip install 'opensmile>=2.6,<3'`` adds it.
 
 ==================================== ======= =================================================
 column (``opensmile.`` before it)    unit    meaning
@@ -113,7 +113,7 @@ class OpenSmile:
         except ImportError as error:
             raise WeightsMissing(
                 "openSMILE is not installed (it is optional: its licence forbids commercial use). "
-                "Install it with: pip install 'rmfn[opensmile]'"
+                "Install it with: pip install 'opensmile>=2.6,<3'"
             ) from error
         smile = opensmile.Smile(
             feature_set=opensmile.FeatureSet.eGeMAPSv02,

@@ -75,8 +75,10 @@ class WhisperX:
         loop (Radford et al., "Robust speech recognition via large-scale weak supervision", 2022,
         section 4.5).
     compute_type : precision of CTranslate2: "int8" anywhere, "float16" on a graphics card.
-    batch_size, threads, device : do not change the text. ``device`` is "cpu", "cuda" or "auto"; a
-        graphics card wants a ``batch_size`` of 8 or 16.
+    batch_size : stretches of speech written down at once, which does not change the text; a
+        graphics card wants 8 or 16.
+    threads : of CTranslate2 and torch on a CPU.
+    device : "cpu", "cuda", or "auto" for the graphics card if there is one.
     """
 
     model: str = "tiny.en"

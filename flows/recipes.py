@@ -14,7 +14,7 @@ examples:
   rmfn doctor --recipe paper                  what is missing for the paper's, and what mends it
   rmfn doctor --recipe mine.toml --json -     the same for programs
 
-Looked at is what the recipe needs and nothing else: packages and whether their versions go
+It looks at what the recipe needs and nothing else: packages and whether their versions go
 together, libraries of the system, every model with size, licence, hash and where it was looked for;
 then cores, memory, disk, graphics, and Prefect's server if PREFECT_API_URL names one.
 
@@ -187,7 +187,7 @@ def _show_differences(names: list[str], differences: list[Any], anew: tuple[str,
 def _write(value: Any) -> str:
     """As TOML has it, where TOML has it."""
     if value is None:
-        return "none"
+        return "not set"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

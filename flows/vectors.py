@@ -22,7 +22,7 @@ examples:
   rmfn vectors import GoogleNews-vectors-negative300.bin.gz --out vectors/google-news
   rmfn vectors import cc.fr.300.vec.gz               fastText's
 
-Read are GloVe's text, word2vec's text and binary, fastText's .vec; also packed by gzip, or alone in
+It reads GloVe's text, word2vec's text and binary, fastText's .vec; also packed by gzip, or alone in
 a zip file. A recipe names the folder that is made:
 
   [[language]]

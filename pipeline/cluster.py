@@ -17,7 +17,7 @@ from extractors.threads import leave_cores_to_stages
 from pipeline.isolation import Done, Work, do_isolated
 
 CONNECT_SECONDS = 30
-MISSING = "--dask needs the package distributed, which is not installed: pip install 'rmfn[dask]'"
+MISSING = "--dask needs the package distributed, which is not installed: make setup installs it"
 
 
 @dataclass(frozen=True)

@@ -111,9 +111,9 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         beside = [str(found) for found in Path(name_or_path).parent.glob("*.toml")]
         close = difflib.get_close_matches(str(name_or_path), [*shipped, *beside], n=1)
         raise RecipeError(
-            f"no recipe {str(name_or_path)!r}: "
-            + (f"did you mean {close[0]!r}? " if close else "")
-            + f"Expected is the path of a .toml file or one of {', '.join(shipped)}"
+            f"no recipe {str(name_or_path)!r}"
+            + (f"; did you mean {close[0]!r}?" if close else "")
+            + f" (expected: the path of a .toml file, or one of {', '.join(shipped)})"
         )
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -111,9 +111,9 @@ def test_the_file_is_named(tmp_path):
     with pytest.raises(RecipeError, match=r"broken\.toml: not a TOML file"):
         load_recipe(path)
     for typed, meant in (("embeded", "embedded"), (str(tmp_path / "brokn.toml"), str(path))):
-        with pytest.raises(RecipeError, match=f"no recipe {typed!r}: did you mean {meant!r}"):
+        with pytest.raises(RecipeError, match=f"no recipe {typed!r}; did you mean {meant!r}"):
             load_recipe(typed)
-    with pytest.raises(RecipeError, match=r"no recipe 'x': Expected is .* one of embedded, paper"):
+    with pytest.raises(RecipeError, match=r"no recipe 'x' \(expected: .* one of embedded, paper\)"):
         load_recipe("x")
 
 
