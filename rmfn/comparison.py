@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pipeline.errors import DatasetError
 from rmfn.dataset import Dataset
 from rmfn.paired_means import exchange, redraw_mean
+from rmfn.splits import group_segments
 from rmfn.systems import TITLES
 from rmfn.targets import Target
 from rmfn.tasks import lay_out, name_classes, score_target
@@ -135,12 +136,13 @@ def make_row(
     seeds: dict[int, dict[str, Any]] = {seed: {} for seed in runs}
     intervals: dict[str, tuple[float | None, float | None]] = {}
     against: dict[str, dict[str, Any]] = {}
+    groups = group_segments(scored.dataset.videos, scored.dataset.speakers)
     for n, (target, part) in enumerate(zip(scored.targets, lay_out(scored.targets), strict=True)):
         given = np.flatnonzero(~np.isnan(scored.labels[:, n]))
         if not len(given):
             continue
         labels = scored.labels[given, n]
-        videos = [scored.dataset.videos[row] for row in given.tolist()]
+        videos = [groups[row] for row in given.tolist()]
 
         def stack(
             of: Mapping[int, dict[str, Any]],

@@ -21,6 +21,7 @@ from rmfn.metrics import bootstrap
 from rmfn.predict import Predictor
 from rmfn.segments import Segments, describe_segments
 from rmfn.significance import compare_models
+from rmfn.splits import group_segments
 from rmfn.tasks import lay_out, read_labels, score_constants, score_target
 from rmfn.timed import make_timed_dataset
 
@@ -53,13 +54,14 @@ def evaluate_dataset(
     {label: report}, fractions. A report has
 
     * the metrics of ``rmfn.tasks.score_target``, ``n`` labels of them;
-    * ``interval`` {metric: [low, high]}, 95 %, redrawing videos;
+    * ``interval`` {metric: [low, high]}, 95 %, redrawing groups: videos, and all of a speaker's;
     * ``constants`` {predictor: metrics};
     * ``covered``, the share of labels inside the predicted intervals, and ``calibration``
       {coverage: share inside}, of regressions;
     * ``ablation`` {"without visual": metrics, "only language": metrics, ...};
     * ``against`` {"model", "metrics", "differences" of ``rmfn.significance.compare_models``};
-    * ``videos``, of how many the segments are;
+    * ``videos``, of how many the segments are, and ``groups`` (``rmfn.splits.group_segments``): as
+      videos where no speakers are known;
     * ``seen`` {"segments", "videos"}: how many of those scored were trained on. Such numbers say
       nothing of new videos.
 
@@ -78,10 +80,12 @@ def evaluate_dataset(
     if on_predicted is not None:
         how = f"{dataset.name}, {split}" if split else dataset.name
         on_predicted(describe_segments(how, dataset, labels, predicted))
-    report = evaluate(manifest, predicted, labels, dataset.videos, draws)
+    groups = group_segments(dataset.videos, dataset.speakers)
+    report = evaluate(manifest, predicted, labels, groups, draws)
     seen = find_seen(manifest, dataset)
     for found in report.values():
         found["videos"] = len(set(dataset.videos))
+        found["groups"] = len(set(groups))
         found["seen"] = {
             "segments": sum(video in seen for video in dataset.videos),
             "videos": len(seen),
@@ -159,11 +163,11 @@ def evaluate(
     manifest: Manifest,
     predicted: NDArray[np.float64],
     labels: ArrayLike,
-    videos: Sequence[str],
+    groups: Sequence[str],
     draws: int = 1000,
 ) -> dict[str, Any]:
-    """The plain part of `evaluate_dataset`, of predictions [n, C] and labels [n, T]; NaN ones are
-    passed over."""
+    """The plain part of `evaluate_dataset`, of predictions [n, C] and labels [n, T] of segments of
+    these groups [n]; NaN ones are passed over."""
     y = np.asarray(labels, float)
     conformal = manifest.conformal
     report = {}
@@ -171,7 +175,7 @@ def evaluate(
         values, known = predicted[:, part], manifest.constants[target.name]
         report[target.name] = {
             **score_target(values, y[:, n], target),
-            "interval": find_intervals(values, y[:, n], videos, target, draws),
+            "interval": find_intervals(values, y[:, n], groups, target, draws),
             "constants": score_constants(known, y[:, n], target),
         }
         if conformal.half_width[n] is not None:
@@ -222,6 +226,7 @@ def _compare(
 ) -> None:
     """Put the comparison with another model into the report of every label that both predict."""
     places = {target.name: (target, part) for _, target, part in _each(theirs.manifest.labels)}
+    groups = group_segments(dataset.videos, dataset.speakers)
     left, right = (
         each.predict_values(dataset.sequences, dataset.videos) for each in (ours, theirs)
     )
@@ -239,7 +244,7 @@ def _compare(
                 left[given][:, part],
                 right[given][:, place],
                 y,
-                [dataset.videos[row] for row in rows.tolist()],
+                [groups[row] for row in rows.tolist()],
                 partial(score_target, target=target),
                 draws or 1000,
             ),
@@ -252,7 +257,7 @@ def _compare(
 
 
 def summarise(
-    runs: ArrayLike, labels: ArrayLike, videos: Sequence[str], target: Target, draws: int = 1000
+    runs: ArrayLike, labels: ArrayLike, groups: Sequence[str], target: Target, draws: int = 1000
 ) -> dict[str, Any]:
     """One label's numbers from predictions of several seeds.
 
@@ -260,18 +265,19 @@ def summarise(
     ----------
     runs : [seeds, n, outputs of the target], decoded.
     labels : [n]
+    groups : [n] (``rmfn.splits.group_segments``)
 
     Returns
     -------
     The metrics of the mean over the seeds, with ``interval`` {metric: [low, high]} (95 %, drawing
-    videos) and ``seeds`` {metric: [mean, standard deviation over single seeds]}.
+    groups) and ``seeds`` {metric: [mean, standard deviation over single seeds]}.
     """
     runs, labels = np.asarray(runs, float), np.asarray(labels, float)
     together = runs.mean(0)
     single = [score_target(run, labels, target) for run in runs]
     return {
         **score_target(together, labels, target),
-        "interval": find_intervals(together, labels, videos, target, draws),
+        "interval": find_intervals(together, labels, groups, target, draws),
         "seeds": {
             name: [
                 float(np.mean([s[name] for s in single])),
@@ -286,11 +292,11 @@ def summarise(
 def find_intervals(
     predicted: NDArray[np.float64],
     labels: NDArray[np.float64],
-    videos: Sequence[str],
+    groups: Sequence[str],
     target: Target,
     draws: int = 1000,
 ) -> dict[str, list[float]]:
-    """{metric: [low, high]}, 95 %, redrawing videos; empty without draws.
+    """{metric: [low, high]}, 95 %, redrawing groups; empty without draws.
 
     Parameters
     ----------
@@ -303,7 +309,7 @@ def find_intervals(
     found = bootstrap(
         predicted[given],
         labels[given],
-        [videos[row] for row in given],
+        [groups[row] for row in given],
         partial(score_target, target=target),
         draws=draws,
     )

@@ -18,7 +18,7 @@ from pipeline.errors import DatasetError
 from pipeline.recipe import require_features
 from rmfn.dataset import Dataset, hash_dataset, load_dataset, save_dataset
 from rmfn.registry import Registry
-from rmfn.splits import make_splits
+from rmfn.splits import group_segments, make_splits
 from rmfn.tasks import match_classes
 
 FROZEN_SHARE = 0.2
@@ -168,13 +168,6 @@ def find_learnable(dataset: Dataset, judged: Dataset) -> list[int]:
     ]
 
 
-def name_groups(dataset: Dataset) -> list[str]:
-    """Who speaks in each segment, or its video where that is not known."""
-    return [
-        speaker or video for speaker, video in zip(dataset.speakers, dataset.videos, strict=True)
-    ]
-
-
 def choose_frozen(groups: Sequence[str]) -> list[int]:
     """The segments to freeze where nobody says which: a fifth, every group whole.
 
@@ -185,7 +178,7 @@ def choose_frozen(groups: Sequence[str]) -> list[int]:
 
     Parameters
     ----------
-    groups : [n] the speaker or video of each segment.
+    groups : [n] of each segment (``rmfn.splits.group_segments``).
 
     Returns
     -------
@@ -214,7 +207,7 @@ def _freeze(dataset: Dataset) -> dict[str, Any]:
     """
     rows, how = dataset.of_split("test"), "the split test of the labels given first"
     if not rows:
-        rows = choose_frozen(name_groups(dataset))
+        rows = choose_frozen(group_segments(dataset.videos, dataset.speakers))
         how = f"{len(rows) / len(dataset):.0%} of the segments given first, by speaker or video"
     chosen = dataset.take(rows)
     return {

@@ -20,6 +20,7 @@ from rmfn.corpora import split_videos
 from rmfn.data import refuse_infinite
 from rmfn.dataset import Dataset, Target, check_splits, hash_dataset, make_splits
 from rmfn.running import TrainSettings
+from rmfn.splits import group_segments
 from rmfn.tasks import count_outputs, name_classes, read_labels
 from rmfn.train import Network, find_device
 
@@ -77,7 +78,7 @@ class Job:
     Attributes
     ----------
     labels : [n, T]
-    groups : [n] speakers, or videos where speakers are not known.
+    groups : [n] what belongs together (``rmfn.splits.group_segments``).
     columns : what is read, {modality: names}.
     train, valid : segments of these splits.
     test : {"test": the videos that were left out}.
@@ -120,7 +121,7 @@ def prepare(dataset: Dataset, plan: Plan) -> Job:
     if unknown := [name for name in plan.hidden if name not in {*dataset.columns, *UNITS}]:
         raise DatasetError(f"units are given for {unknown[0]!r}, which is no modality")
     hashed = hash_dataset(dataset)
-    groups = dataset.speakers if all(dataset.speakers) else dataset.videos
+    groups = group_segments(dataset.videos, dataset.speakers)
     if not any(dataset.splits) and not plan.rotate:
         dataset = replace(dataset, splits=make_splits(groups, SHARES, plan.split_seed))
     check_splits(dataset)

@@ -62,14 +62,14 @@ def list_warnings(report: dict[str, Any]) -> list[str]:
     """What makes the numbers worth less than they look."""
     some = next(iter(report.values()))
     lines = []
-    if some["videos"] == 1:
+    groups, of = some["groups"], _count(some["videos"], "videos")
+    if groups < some["videos"]:
+        of += f", of which those that share a speaker are taken together: {groups} remain"
+    if groups == 1:
+        lines.append(f"the segments are of {of}; from one no interval or p-value is known")
+    elif groups < FEW_VIDEOS:
         lines.append(
-            "the segments are of one video, from which no interval and no p-value is known"
-        )
-    elif some["videos"] < FEW_VIDEOS:
-        lines.append(
-            f"the segments are of {_count(some['videos'], 'videos')}: intervals and p-values, "
-            "which redraw videos, are rough"
+            f"the segments are of {of}: intervals and p-values, which redraw videos, are rough"
         )
     if (seen := some["seen"])["segments"]:
         lines.append(

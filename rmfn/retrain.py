@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import DatasetError
 from rmfn.dataset import Dataset, hash_dataset
-from rmfn.growing import add_segments, find_frozen, find_learnable, name_groups
+from rmfn.growing import add_segments, find_frozen, find_learnable
 from rmfn.predict import Predictor
 from rmfn.registry import Registry
 from rmfn.runs import RECORD, RUN
 from rmfn.significance import compare_models
+from rmfn.splits import group_segments
 from rmfn.targets import Target, describe_target, find_targets
 from rmfn.tasks import lay_out, read_labels
 from rmfn.train_dataset import Plan, train_dataset
@@ -184,9 +185,8 @@ def retrain(
     """Add segments, train a candidate on all, compare it with the current model, decide.
 
     The first time, the frozen segments are chosen: those of the split "test" if there are any, else
-    a fifth, by speaker (or by video where speakers are not known), and of few speakers or videos
-    more (``rmfn.growing.choose_frozen``); and the candidate is taken, as there is nothing to
-    compare it with.
+    a fifth or more (``rmfn.growing.choose_frozen``), whole speakers and videos; and the candidate
+    is taken, as there is nothing to compare it with.
 
     Parameters
     ----------
@@ -220,10 +220,9 @@ def retrain(
             )
         if held := len(everything) - len(judged) - len(learnable):
             notes.append(
-                f"{held} segments are of videos or speakers of the frozen ones and are not learned "
-                "from"
+                f"{held} segments are of videos or speakers of the frozen ones: not learned from"
             )
-        if len(set(name_groups(judged))) < 2:
+        if len(set(group_segments(judged.videos, judged.speakers))) < 2:
             notes.append(
                 "the frozen segments are of one video or speaker, on which no later version can be "
                 "shown to be better: begin in another folder once there are four or more"
@@ -340,7 +339,7 @@ def _compare(candidate: Path, current: Path, judged: Dataset, plan: Plan, rule: 
         for folder in (candidate, current)
     ]
     given = np.flatnonzero(~np.isnan(errors[0]))
-    groups = name_groups(judged)
+    groups = group_segments(judged.videos, judged.speakers)
     return compare_errors(errors[0][given], errors[1][given], [groups[n] for n in given], rule)
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.errors import DatasetError
 from pipeline.records import read_json, write_json
 from rmfn.dataset import Dataset
+from rmfn.splits import group_segments
 
 FORMAT = "rmfn-segments/1"
 
@@ -33,6 +34,7 @@ class Segments:
     coverage : {modality: [n]} the mean over a segment's words of how much of each was measured.
     labels : [n, T]; NaN where not given.
     predicted : [n, C] decoded (``rmfn.tasks``).
+    groups : [n] what belongs together (``rmfn.splits.group_segments``); () = the videos.
     """
 
     how: str
@@ -45,6 +47,7 @@ class Segments:
     coverage: dict[str, NDArray[np.float64]]
     labels: NDArray[np.float64]
     predicted: NDArray[np.float64]
+    groups: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -76,6 +79,7 @@ def describe_segments(
         coverage,
         np.asarray(labels, float),
         np.asarray(predicted, float),
+        group_segments(dataset.videos, dataset.speakers),
     )
 
 
@@ -125,4 +129,5 @@ def _from_lists(kept: dict[str, Any]) -> Segments:
         coverage={name: np.array(values, float) for name, values in kept["coverage"].items()},
         labels=np.array(kept["labels"], float),
         predicted=np.array(kept["predicted"], float),
+        groups=tuple(kept.get("groups", ())),
     )

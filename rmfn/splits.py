@@ -18,6 +18,43 @@ SPLITS = ("train", "valid", "test")
 ALIASES = {"dev": "valid", "val": "valid", "validation": "valid", "training": "train"}
 
 
+def group_segments(videos: Sequence[str], speakers: Sequence[str]) -> tuple[str, ...]:
+    """What belongs together: segments of a video, those of a speaker, and whatever that links.
+
+    Two speakers of one video are one group, and so are all of their videos: dealt out, redrawn or
+    left out one by one, some would be on both sides.
+
+    Parameters
+    ----------
+    videos, speakers : [n] of each segment; "" where nobody gave it, which links nothing.
+
+    Returns
+    -------
+    [n] the group of each: its first speaker by name, or its first video where no speaker is known;
+    "" of a segment that has neither.
+    """
+    above: dict[tuple[str, str], tuple[str, str]] = {}
+
+    def find(node: tuple[str, str]) -> tuple[str, str]:
+        while (up := above.setdefault(node, node)) != node:
+            above[node] = node = above[up]
+        return node
+
+    ends = []
+    for video, speaker in zip(videos, speakers, strict=True):
+        # By kind and name: a speaker may be called as a video is. Speakers come first.
+        nodes = [("speaker", speaker)] * bool(speaker) + [("video", video)] * bool(video)
+        first, last = sorted([find(nodes[0]), find(nodes[-1])]) if nodes else [("", ""), ("", "")]
+        if nodes:
+            above[last] = first
+        ends.append(first)
+    roots = [find(end) if end[1] else end for end in ends]
+    heads = {name for kind, name in roots if kind == "speaker"}
+    return tuple(
+        f"{name} (video)" if kind == "video" and name in heads else name for kind, name in roots
+    )
+
+
 def make_splits(
     groups: Sequence[str], shares: Mapping[str, float] | Sequence[float], seed: int
 ) -> tuple[str, ...]:
@@ -25,7 +62,7 @@ def make_splits(
 
     Parameters
     ----------
-    groups : [n] the speaker of each segment, or the video where speakers are not known.
+    groups : [n] of each segment (`group_segments`).
     shares : of each split, in that order or by name; they need not add up to 1.
 
     Returns

@@ -182,7 +182,8 @@ def _predict_held_out(
 
 
 def _report_folds(job: Job, runs: NDArray[np.float64]) -> tuple[dict[str, Any], Segments]:
-    by = "speaker" if all(job.dataset.speakers) else "video"
+    people = job.dataset.speakers
+    by = "speaker" if all(people) else "speaker and video" if any(people) else "video"
     how = f"{job.plan.folds}-fold cross-validation by {by} over all segments"
     return _summarise(job, how, runs, job.learned, job.learned)
 
@@ -202,7 +203,7 @@ def _summarise(
     learned: Sequence[int],
 ) -> tuple[dict[str, Any], Segments]:
     """{target: metrics} of predictions [seeds, n, C], and the segments one by one."""
-    videos = [job.dataset.videos[n] for n in scored]
+    groups = [job.groups[n] for n in scored]
     found = {}
     for n, (target, part) in enumerate(zip(job.targets, lay_out(job.targets), strict=True)):
         labels = job.labels[scored, n]
@@ -211,7 +212,7 @@ def _summarise(
         known = find_constants(job.labels[list(learned), n], target)
         found[target.name] = {
             "how": how,
-            **summarise(runs[:, :, part], labels, videos, target),
+            **summarise(runs[:, :, part], labels, groups, target),
             "constants": score_constants(known, labels, target),
         }
     segments = job.dataset.take(scored)

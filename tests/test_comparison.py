@@ -11,12 +11,13 @@ import pytest
 
 from pipeline.records import to_json
 from rmfn.baselines import MODELS
-from rmfn.comparison import GUESS, Comparison, Row, adjust, load_comparison
+from rmfn.comparison import GUESS, Comparison, Row, Scored, adjust, load_comparison, make_row
 from rmfn.comparison_plot import draw
 from rmfn.comparison_tables import tabulate, write_csv
 from rmfn.dataset import Target
 from rmfn.pages.comparison import draw_differences, draw_errors
 from rmfn.systems import PUBLISHED, QUESTIONS, TITLES
+from tests.trained import SENTIMENT, make_dataset
 
 MOOD = Target("mood")
 AGAINST = {"difference": -0.0123, "interval": (-0.1, 0.05), "p": 0.02, "p_holm": 0.04}
@@ -135,6 +136,19 @@ def test_of_one_video_no_interval_is_known(tmp_path):
         ["not known from one video"],
     )
     assert draw_differences(MOOD, [again.rows[0]])["data"][0]["error_x"]["array"] == [None]
+
+
+def test_a_row_s_interval_redraws_whole_speakers():
+    plain = make_dataset(60)
+    speakers = tuple(f"p{int(video[1:]) // 3}" for video in plain.videos)
+    labels = plain.labels["sentiment"][:, None]
+    costs = {"parameters": 1, "train_seconds": 1, "predict_ms": 1}
+    said = {"predictions": labels[::-1].tolist(), **costs}
+    known, same, videos = (
+        make_row("rmfn", {0: said}, Scored(each, (SENTIMENT,), labels), {}, None).intervals
+        for each in (replace(plain, speakers=speakers), replace(plain, videos=speakers), plain)
+    )
+    assert known == same != videos
 
 
 def test_a_picture_of_all_systems_with_what_is_missing():

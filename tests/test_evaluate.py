@@ -22,7 +22,9 @@ from rmfn.evaluate import (
     summarise,
 )
 from rmfn.metrics import score
+from rmfn.pages.errors import choose_scored
 from rmfn.predict import Predictor
+from rmfn.segments import Segments
 from rmfn.timed import load_word_backends
 from tests.trained import FEATURES, MOOD, SENTIMENT, make_corpus, make_dataset, make_untrained
 
@@ -161,6 +163,27 @@ def test_two_models_are_compared_on_the_same_segments(predictor):
     )
     with pytest.raises(DatasetError, match="'toy' and 'toy' predict nothing alike"):
         evaluate_dataset(predictor, dataset, against=Predictor(Checkpoint(stranger, ensemble)))
+
+
+def test_intervals_redraw_whole_speakers(predictor):
+    """Videos of one speaker are not independent: as if they were one."""
+    dataset = make_dataset(60)
+    speakers = tuple(f"p{int(video[1:]) // 4}" for video in dataset.videos)
+    known = replace(dataset, speakers=speakers)
+    merged = replace(dataset, videos=speakers)
+    other = Predictor(Checkpoint(*make_untrained(seed=5)))
+    found, same, plain = (
+        evaluate_dataset(predictor, each, against=other, draws=50)["sentiment"]
+        for each in (known, merged, dataset)
+    )
+    assert found["interval"] == same["interval"] != plain["interval"]
+    ours, theirs, videos = (e["against"]["differences"]["mae"] for e in (found, same, plain))
+    assert ours == theirs != videos
+    assert (found["videos"], found["groups"], plain["groups"]) == (12, 3, 12)
+    told: list[Segments] = []
+    evaluate_dataset(predictor, known, draws=0, on_predicted=told.append)
+    scored = choose_scored(told[0], 0, SENTIMENT, slice(0, 1))
+    assert set(scored.groups) == {"p0", "p1", "p2"}
 
 
 def test_what_was_trained_on_is_told(predictor):

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.errors import DatasetError, RecipeMismatch
 from rmfn.dataset import Dataset
-from rmfn.growing import choose_frozen, merge_datasets, name_by_content
+from rmfn.growing import add_segments, choose_frozen, merge_datasets, name_by_content
+from rmfn.registry import Registry
 from tests.planted import make_planted
 from tests.trained import MOOD
 
@@ -54,6 +55,16 @@ def test_the_same_turn_said_twice_has_two_names():
     twice = replace(dataset, sequences=(first, first, *dataset.sequences[2:]))
     one, two = name_by_content(twice).ids[:2]
     assert two == f"{one}#2"
+
+
+def test_a_video_is_frozen_whole_even_if_its_speaker_is_not_always_named(tmp_path):
+    dataset = make_planted(60, 1, splits=False)
+    people = tuple("" if n % 3 else f"of {video}" for n, video in enumerate(dataset.videos))
+    dataset = replace(dataset, speakers=people)
+    _, frozen, _ = add_segments(Registry(tmp_path), dataset)
+    inside = {id for id, video in zip(dataset.ids, dataset.videos, strict=True)
+              if video in frozen["videos"]}  # fmt: skip
+    assert inside == set(frozen["ids"])
 
 
 WORDS = replace(MOOD, classes=("angry", "calm", "happy"))

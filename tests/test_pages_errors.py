@@ -66,7 +66,7 @@ def test_confusion_of_classes():
 def test_labels_that_nobody_gave_are_passed_over():
     scored = score_first(make_segments([np.nan, 1, np.nan, 2], [9, 1.5, 9, 0]))
     assert scored.errors.tolist() == [0.5, 2.0]
-    assert scored.videos == ["v1", "v3"]
+    assert scored.groups == ["v1", "v3"]
     assert [one["id"] for one in find_worst(scored)] == ["id3", "id1"]
 
 

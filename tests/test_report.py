@@ -101,10 +101,12 @@ def test_from_where_on_a_number_counts_as_positive_is_said(report):
 
 def test_what_spoils_the_numbers_is_said(report):
     assert list_warnings(report) == []
-    found = {**report["sentiment"], "seen": {"segments": 7, "videos": 2}, "videos": 4}
+    found = {**report["sentiment"], "seen": {"segments": 7, "videos": 2}, "videos": 4, "groups": 4}
     found["against"] = {**found["against"], "seen": 3}
     said = " ".join(list_warnings({"sentiment": found}))
-    assert "of 4 videos" in said
+    assert "of 4 videos: intervals" in said
+    few = " ".join(list_warnings({"sentiment": {**found, "groups": 2}}))
+    assert "of 4 videos, of which those that share a speaker are taken together: 2 remain" in few
     assert "7 of the scored segments, of 2 videos, were trained on" in said
     assert "toy was trained on 3 of the scored videos" in said
 
@@ -114,9 +116,7 @@ def test_of_one_video_no_interval_is_known():
     predictor = Predictor(Checkpoint(*make_untrained()))
     other = Predictor(Checkpoint(*make_untrained(seed=3)))
     report = evaluate_dataset(predictor, dataset, against=other, draws=10)
-    assert (
-        "of one video, from which no interval and no p-value is known" in list_warnings(report)[0]
-    )
+    assert "of one video; from one no interval or p-value is known" in list_warnings(report)[0]
     read = json.loads(to_json(report), parse_constant=pytest.fail)
     for each in (report, read):
         main, differences, _ = tabulate_report(each, [SENTIMENT])

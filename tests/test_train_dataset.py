@@ -233,6 +233,15 @@ def test_speakers_stay_on_one_side_where_they_are_known(tmp_path):
             assert f"v{int(video[1:]) ^ 1}" in videos, side
 
 
+def test_intervals_of_a_training_redraw_whole_speakers(tmp_path):
+    plain = make_dataset()
+    speakers = tuple(f"p{int(video[1:]) // 2}" for video in plain.videos)
+    found = cross_validate_dataset(replace(plain, speakers=speakers), replace(PLAN, folds=2))
+    same = cross_validate_dataset(replace(plain, videos=speakers), replace(PLAN, folds=2))
+    assert found["sentiment"]["interval"] == same["sentiment"]["interval"]
+    assert "by speaker" in found["sentiment"]["how"]
+
+
 def test_leaks_are_refused(dataset, tmp_path):
     first = next(n for n in dataset.of_split("train"))
     splits = list(dataset.splits)

@@ -45,8 +45,9 @@ class Scored:
     predicted: NDArray[np.float64]
 
     @property
-    def videos(self) -> list[str]:
-        return [self.segments.videos[n] for n in self.rows.tolist()]
+    def groups(self) -> list[str]:
+        groups = self.segments.groups or self.segments.videos
+        return [groups[n] for n in self.rows.tolist()]
 
     @property
     def errors(self) -> NDArray[np.float64]:
@@ -123,21 +124,21 @@ def _bin(scored: Scored, name: str, inside: NDArray[np.bool_]) -> list[Bin]:
     if not inside.any():
         return []
     errors = scored.errors[inside]
-    videos = [video for video, taken in zip(scored.videos, inside.tolist(), strict=True) if taken]
+    groups = [group for group, taken in zip(scored.groups, inside.tolist(), strict=True) if taken]
 
     def measure(errors: NDArray[np.float64], _: NDArray[np.float64]) -> dict[str, float]:
         return {"error": float(errors.mean())}
 
-    interval = bootstrap(errors, np.zeros_like(errors), videos, measure, DRAWS)["error"]
+    interval = bootstrap(errors, np.zeros_like(errors), groups, measure, DRAWS)["error"]
     return [Bin(name, len(errors), float(errors.mean()), interval)]
 
 
 def measure_coverage(scored: Scored) -> dict[float, float]:
     """{nominal: share of labels inside} of a regression's intervals, their widths set on nine
     tenths of the videos and tried on the last, in turn; empty of a single video."""
-    if len(set(scored.videos)) < 2:
+    if len(set(scored.groups)) < 2:
         return {}
-    return {level: try_widths(scored.errors, scored.videos, level) for level in LEVELS}
+    return {level: try_widths(scored.errors, scored.groups, level) for level in LEVELS}
 
 
 def measure_reliability(scored: Scored) -> list[tuple[float, Bin]]:
