@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from extractors.language_minilm import MiniLM
@@ -83,6 +85,15 @@ def test_spelling_of_speech_recognition_changes_little(say):
         "I really didn't expect that, but it's great!", "i really didnt expect that but its great"
     )
     assert heard == pytest.approx(transcribed, abs=0.1)
+
+
+@pytest.mark.slow
+def test_sentences_on_the_card_get_what_it_says(say):
+    card = " ".join((SHIPPED / "README.md").read_text(encoding="utf-8").split())
+    said = re.findall(r'"([A-Z][^"]+[.!?])" (?:gets )?([+-]\d\.\d)', card)
+    assert len(said) == 5
+    for (text, value), found in zip(said, say(*(text for text, _ in said)), strict=True):
+        assert f"{found:+.1f}" == value, text
 
 
 @pytest.mark.parametrize("name", ["mosi-language", "mmmo-av"])
