@@ -25,6 +25,10 @@ def calibrate(
 ) -> Conformal:
     """The half-widths of intervals from predictions of unseen videos, and how well they hold.
 
+    Predictions of a cross-validation are of videos that the models had not seen at all. Those of
+    validation videos chose the epoch, so that their errors, and with them the widths, come out a
+    little too small.
+
     Parameters
     ----------
     predictions : [n, C] decoded; rows of NaN were not predicted.
@@ -35,7 +39,8 @@ def calibrate(
     Returns
     -------
     The widths from all n, at most the scale's; ``measured`` is the coverage of widths set on nine
-    tenths of the groups and tried on the last tenth, over all tenths.
+    tenths of the groups and tried on the last tenth, over all tenths; None of classes, and where
+    there are too few groups or predictions to tell (`try_widths`).
     """
     p, y = np.asarray(predictions, float), np.asarray(labels, float)
     widths: dict[float, list[float | None]] = {level: [] for level in {coverage, *LEVELS}}
@@ -58,13 +63,22 @@ def calibrate(
     return Conformal(coverage, tuple(widths[coverage]), tuple(measured), count, levels)
 
 
-def try_widths(errors: NDArray[np.float64], groups: Sequence[str], coverage: float) -> float:
+def try_widths(errors: NDArray[np.float64], groups: Sequence[str], coverage: float) -> float | None:
     """The share of errors [n] within widths set on nine tenths of the groups [n], over all tenths
-    left out."""
+    left out.
+
+    None where it cannot be told: of a single group, or where nine tenths are too few errors to set
+    a width by, and any would be inside.
+    """
+    if len(set(groups)) < 2:
+        return None
     inside = np.zeros(len(errors), dtype=bool)
     for part in split_videos(groups, min(10, len(set(groups))), seed=0):
         rest = sorted(set(range(len(errors))) - set(part))
-        inside[part] = errors[part] <= _conformal_quantile(errors[rest], coverage)
+        width = _conformal_quantile(errors[rest], coverage)
+        if math.isinf(width):
+            return None
+        inside[part] = errors[part] <= width
     return float(inside.mean())
 
 

@@ -54,12 +54,21 @@ def describe(manifest: Manifest) -> str:
         manifest.labels, conformal.half_width, conformal.measured, strict=True
     ):
         if width is not None:
+            found = "not measured: too few videos"
+            if measured is not None:
+                found = f"measured on {_name_measured(manifest)} {measured:.1%}"
             lines.append(
                 f"Intervals: {target.name} ± {width:.2f}, nominal coverage "
-                f"{conformal.coverage:.0%}, measured on held-out videos {measured:.1%} "
-                f"({conformal.n} predictions)."
+                f"{conformal.coverage:.0%}, {found} ({conformal.n} predictions)."
             )
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _name_measured(manifest: Manifest) -> str:
+    """The videos whose errors set the intervals."""
+    if manifest.training.get("plan", {}).get("folds"):
+        return "held-out videos"
+    return "the validation videos on which training stopped"
 
 
 def show_metrics(target: Target) -> dict[str, str]:

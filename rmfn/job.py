@@ -51,7 +51,8 @@ class Plan:
     adapt : the language columns are those of a sentence encoder that learns the targets too
         (``rmfn.adapt``), from no segment but those that the models learn from.
     folds : of a cross-validation by speaker or video over train and valid; 0 = none. With it the
-        intervals are of its predictions, without it of the validation sets'.
+        intervals are of its predictions, without it of the validation videos, on which training
+        stopped and which so come out a little too well.
     coverage : of the prediction intervals.
     split_seed : of the splits made where the data set has none.
     """

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.records import to_json
 from rmfn.card import describe
-from rmfn.checkpoint import Manifest
+from rmfn.checkpoint import Conformal, Manifest
 from rmfn.evaluate import summarise
 from rmfn.pages.tables import describe_scores
 from tests.trained import SENTIMENT, make_untrained
@@ -41,3 +41,19 @@ def test_of_one_video_no_interval_is_known(kept):
         if kept:
             rows = describe_scores({"metrics": manifest.metrics}, [SENTIMENT])[0]["rows"]
             assert all((" to " in interval) is known for *_, interval in rows)
+
+
+@pytest.mark.parametrize(
+    ("measured", "plan", "said"),
+    [
+        (0.79, {"folds": 5}, "measured on held-out videos 79.0% (100 predictions)"),
+        (0.79, {"folds": 0}, "measured on the validation videos on which training stopped 79.0% ("),
+        (None, {"folds": 5}, "nominal coverage 80%, not measured: too few videos (100 "),
+    ],
+)
+def test_coverage_is_told_with_what_it_was_measured_on(measured, plan, said):
+    manifest, _ = make_untrained()
+    conformal = Conformal(0.8, (1.25,), (measured,), 100)
+    training = {"plan": plan}
+    manifest = replace(manifest, metrics={}, conformal=conformal, training=training)
+    assert said in describe(manifest)

@@ -67,6 +67,18 @@ def test_measured_coverage_is_of_other_videos():
     assert found.measured[0] == pytest.approx(0.9)
 
 
+def test_coverage_that_nothing_measured_is_not_told():
+    """Too few errors set an infinite width, in which every label lies: 100 %, of nothing."""
+    errors = np.linspace(0, 1, 40)[:, None]
+    found = calibrate(errors, np.zeros_like(errors), ["v"] * 40, [SENTIMENT], coverage=0.8)
+    assert found.measured == (None,)
+    pairs = [f"v{n // 2}" for n in range(40)]
+    for count, known in ((8, True), (4, False)):
+        found = calibrate(errors[:count], np.zeros((count, 1)), pairs, [SENTIMENT], coverage=0.8)
+        assert (found.measured[0] is not None) is known, count
+        assert found.half_width[0] is not None
+
+
 def test_classes_and_missing_labels_have_no_part_in_intervals():
     predictions = np.array([[1.0, 0.1, 0.2, 0.7]] * 9 + [[np.nan] * 4])
     labels = np.array([[2.0, 1.0]] * 8 + [[np.nan, 0.0]] + [[0.0, 0.0]])

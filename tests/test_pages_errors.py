@@ -63,6 +63,15 @@ def test_confusion_of_classes():
     assert counts.tolist() == [[0, 1, 0], [0, 0, 0], [1, 0, 1]]
 
 
+def test_coverage_is_left_out_where_there_are_too_few_segments_to_tell():
+    random = np.random.default_rng(0)
+    labels = random.uniform(-3, 3, 15)
+    some = score_first(make_segments(labels, labels + random.normal(0, 1, 15)))
+    assert list(measure_coverage(some)) == [0.5, 0.6, 0.7, 0.8, 0.9]  # 95 % needs 19 of others
+    videos = ["v"] * 15
+    assert measure_coverage(score_first(make_segments(labels, labels, videos=videos))) == {}
+
+
 def test_labels_that_nobody_gave_are_passed_over():
     scored = score_first(make_segments([np.nan, 1, np.nan, 2], [9, 1.5, 9, 0]))
     assert scored.errors.tolist() == [0.5, 2.0]

@@ -135,10 +135,10 @@ def _bin(scored: Scored, name: str, inside: NDArray[np.bool_]) -> list[Bin]:
 
 def measure_coverage(scored: Scored) -> dict[float, float]:
     """{nominal: share of labels inside} of a regression's intervals, their widths set on nine
-    tenths of the videos and tried on the last, in turn; empty of a single video."""
-    if len(set(scored.groups)) < 2:
-        return {}
-    return {level: try_widths(scored.errors, scored.groups, level) for level in LEVELS}
+    tenths of the videos and tried on the last, in turn; without those of which there are too few
+    videos or segments to tell."""
+    tried = {level: try_widths(scored.errors, scored.groups, level) for level in LEVELS}
+    return {level: share for level, share in tried.items() if share is not None}
 
 
 def measure_reliability(scored: Scored) -> list[tuple[float, Bin]]:
