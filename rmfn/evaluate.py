@@ -23,7 +23,6 @@ from rmfn.segments import Segments, describe_segments
 from rmfn.significance import compare_models
 from rmfn.splits import group_segments
 from rmfn.tasks import lay_out, read_labels, score_constants, score_target
-from rmfn.timed import make_timed_dataset
 
 
 def evaluate_dataset(
@@ -314,16 +313,3 @@ def find_intervals(
         draws=draws,
     )
     return {name: list(edges) for name, edges in found.items() if name != "n"}
-
-
-def evaluate_timed(model: str | Path, timed: str | Path, draws: int = 1000) -> dict[str, Any]:
-    """`evaluate_dataset` on a file of timed transcripts (``rmfn.corpora.read_timed``).
-
-    Raises
-    ------
-    RecipeMismatch : the model reads more than words and their times can tell.
-    """
-    predictor = Predictor.load(model)
-    manifest = predictor.manifest
-    dataset = make_timed_dataset(timed, manifest.features, manifest.labels[0])
-    return evaluate_dataset(predictor, dataset, draws=draws)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from pipeline.recipe import load_recipe
 from rmfn.adapt import AdaptSettings
@@ -11,7 +10,7 @@ from rmfn.checkpoint import Manifest, refuse_foreign
 from rmfn.dataset import Dataset
 from rmfn.running import TrainSettings
 from rmfn.timed import SENTIMENT, find_word_steps, make_timed_dataset
-from rmfn.train_dataset import Plan, cross_validate_dataset, train_dataset
+from rmfn.train_dataset import Plan, train_dataset
 from rmfn.unseen import OnProgress
 
 PLAN = Plan(
@@ -63,16 +62,6 @@ def train_timed(
         trained_on=trained_on,
         card=card,
     )
-
-
-def cross_validate_timed(
-    timed: str | Path,
-    plan: Plan = PLAN,
-    on_progress: OnProgress | None = None,
-    recipe: str = "embedded",
-) -> dict[str, Any]:
-    """Only the cross-validation: {label: metrics} as ``train_timed`` measures them."""
-    return cross_validate_dataset(open_timed(timed, plan, recipe), plan, on_progress)
 
 
 def open_timed(timed: str | Path, plan: Plan = PLAN, recipe: str = "embedded") -> Dataset:

@@ -9,15 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from flows.collect import open_scored
 from pipeline.errors import DatasetError, RecipeMismatch
 from rmfn.calibrate import calibrate
-from rmfn.checkpoint import Checkpoint, Conformal, save_checkpoint
+from rmfn.checkpoint import Checkpoint, Conformal
 from rmfn.evaluate import (
     _ablate,
     choose_split,
     evaluate,
     evaluate_dataset,
-    evaluate_timed,
     find_seen,
     summarise,
 )
@@ -272,8 +272,9 @@ def test_a_file_without_labels_is_refused(tmp_path, monkeypatch):
     sequence = make_corpus(1)[0][0]
     monkeypatch.setattr("rmfn.timed.load_word_backends", lambda features: ([], None))
     monkeypatch.setattr("rmfn.timed.make_sequences", lambda *given: [sequence])
-    save_checkpoint(*make_untrained(), tmp_path / "model")
+    predictor = Predictor(Checkpoint(*make_untrained()))
     line = {"id": "a", "vid": "v", "words": ["hi"], "w_start": [0], "w_end": [1]}
     (tmp_path / "t.jsonl").write_text(json.dumps(line))
+    scored = open_scored(predictor.manifest, None, None, None, str(tmp_path / "t.jsonl"))
     with pytest.raises(DatasetError, match="no segment has the label 'sentiment'"):
-        evaluate_timed(tmp_path / "model", tmp_path / "t.jsonl")
+        evaluate_dataset(predictor, scored)

@@ -10,14 +10,16 @@ import pytest
 
 from extractors.types import Word
 from extractors.word_timing import WordTiming
+from flows.collect import open_data, open_scored
 from pipeline.errors import DatasetError
 from rmfn.card import describe
 from rmfn.checkpoint import CheckpointError
 from rmfn.corpora import LabelledSegment, make_sequences
-from rmfn.evaluate import evaluate_timed
+from rmfn.evaluate import evaluate_dataset
 from rmfn.predict import Predictor
 from rmfn.running import TrainSettings
-from rmfn.train_timed import PLAN, cross_validate_timed, train_timed
+from rmfn.train_dataset import cross_validate_dataset
+from rmfn.train_timed import PLAN, train_timed
 
 SMALL = replace(
     PLAN,
@@ -107,13 +109,14 @@ def test_a_file_becomes_a_folder_that_predicts(timed, tmp_path):
     found = predictor(sequence)["sentiment"]
     assert -3 <= found.low <= found.value <= found.high <= 3
 
-    report = evaluate_timed(tmp_path / "toy", timed, draws=5)["sentiment"]
+    scored = open_scored(predictor.manifest, None, None, None, str(timed))
+    report = evaluate_dataset(predictor, scored, draws=5)["sentiment"]
     assert report["n"] == 90
     assert report["covered"] > 0.5
 
 
 def test_only_cross_validation(timed):
-    found = cross_validate_timed(timed, SMALL)
+    found = cross_validate_dataset(open_data(timed=str(timed)), SMALL)
     assert found["sentiment"]["n"] == 82
     assert len(found["sentiment"]["seeds"]["mae"]) == 2  # mean and deviation
 
@@ -126,7 +129,8 @@ def test_labels_must_be_on_the_scale_and_may_be_missing(timed, tmp_path):
         train_timed(timed, tmp_path / "m", SMALL)
     assert not (tmp_path / "m").exists()
     timed.write_text("\n".join([json.dumps({**row, "label": None}), *lines[2:]]))
-    assert cross_validate_timed(timed, SMALL)["sentiment"]["n"] == 81
+    found = cross_validate_dataset(open_data(timed=str(timed)), SMALL)
+    assert found["sentiment"]["n"] == 81
 
 
 def test_too_few_videos_are_said(timed, tmp_path):
