@@ -30,7 +30,7 @@ from rmfn.baselines import build
 from rmfn.data import Scaler
 from rmfn.dataset import Target
 from rmfn.ensemble import Ensemble
-from rmfn.runs import RUN, STATE
+from rmfn.runs import RUN, STATE, Run
 from rmfn.train import Fitted
 
 WEIGHTS, MANIFEST, CARD = "weights.safetensors", "model.json", "README.md"
@@ -59,7 +59,8 @@ class Conformal:
     half_width : of the interval around each label's prediction, the ceil((n+1) coverage)-th
         smallest absolute error on videos that the predicting models had not seen; None of classes,
         whose probabilities say how sure they are.
-    measured : the share found inside when the widths come from other videos than those scored.
+    measured : the share found inside when the widths come from other videos than those scored;
+        None of classes, and where there were too few to tell.
     n : predictions it was calibrated on.
     levels : {coverage: half widths} for further coverages.
     """
@@ -179,6 +180,32 @@ def refuse_foreign(folder: str | Path) -> None:
         )
     ):
         raise CheckpointError(f"{folder} is there and is no checkpoint; it is left as it is")
+
+
+def refuse_taken(folder: str | Path, resume: bool = False, replace: bool = False) -> None:
+    """As `refuse_foreign`, and see that nothing is lost that somebody trained.
+
+    Parameters
+    ----------
+    resume : what lies there unfinished is gone on with, also if it is to take a finished one's
+        place.
+    replace : a finished checkpoint may be replaced, and all that lies beside it.
+
+    Raises
+    ------
+    CheckpointError : a finished checkpoint lies there, or something else.
+    DatasetError : an unfinished run does, and it is not gone on with.
+    """
+    folder = Path(folder)
+    refuse_foreign(folder)
+    run = Run(folder / RUN)
+    if run.unfinished:
+        if not resume:
+            run.refuse_unfinished()
+    elif (folder / MANIFEST).is_file() and not replace:
+        raise CheckpointError(
+            f"{folder}: a finished model lies there; name another --out, or --replace"
+        )
 
 
 def load_checkpoint(folder: str | Path) -> Checkpoint:

@@ -46,10 +46,15 @@ class TrainSettings:
     device: str = field(default="auto", compare=False)
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch < 1:
-            raise ValueError(
-                f"epochs and batch must be at least 1, got {self.epochs} and {self.batch}"
-            )
+        for name in ("epochs", "batch", "patience"):
+            if (value := getattr(self, name)) < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        for name in ("lr", "max_norm"):
+            if not (value := getattr(self, name)) > 0:  # nor is NaN
+                raise ValueError(f"{name} must be above 0, got {value}")
+        for name in ("weight_decay", "plateau"):
+            if not (value := getattr(self, name)) >= 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
         if not 0 <= self.modality_dropout < 1:
             raise ValueError(
                 f"modality_dropout must be from 0 to below 1, got {self.modality_dropout}"

@@ -20,9 +20,10 @@ import json
 import shutil
 import struct
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -42,6 +43,22 @@ class Run:
 
     folder: Path
 
+    @property
+    def unfinished(self) -> bool:
+        return (self.folder / STATE).is_dir()
+
+    def refuse_unfinished(self) -> NoReturn:
+        """Say what can be done about what lies here.
+
+        Raises
+        ------
+        DatasetError : always.
+        """
+        raise DatasetError(
+            f"{self.folder.parent}: an unfinished training lies there; go on with it (--resume), "
+            f"or remove {self.folder / STATE} to begin anew"
+        )
+
     def start(self, record: Mapping[str, Any], resume: bool = False) -> None:
         """Begin, or go on with what was begun.
 
@@ -56,12 +73,9 @@ class Run:
         OSError : the folder cannot be written.
         """
         wanted = json.loads(json.dumps(record))
-        if (self.folder / STATE).is_dir():
+        if self.unfinished:
             if not resume:
-                raise DatasetError(
-                    f"{self.folder.parent}: an unfinished training lies there; go on with it "
-                    f"(--resume), or remove {self.folder / STATE} to begin anew"
-                )
+                self.refuse_unfinished()
             if difference := _differ(self._read_record(), wanted):
                 raise DatasetError(
                     f"{self.folder.parent}: the unfinished training there is another: {difference}"
@@ -69,7 +83,8 @@ class Run:
             return
         shutil.rmtree(self.folder / CURVES, ignore_errors=True)
         write_whole(self.folder / RECORD, (json.dumps(wanted, indent=1) + "\n").encode())
-        (self.folder / STATE).mkdir()
+        # No folder for the state before there is one: what fails before its first epoch, for its
+        # settings mostly, leaves nothing to go on with.
 
     def training(self, name: str) -> Saved:
         """Where one training of this run keeps its state and its curve."""
@@ -123,6 +138,12 @@ class Saved:
         kept = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
         write_whole(self.state, save(kept, {"said": json.dumps(said)}))
         write_whole(self.curve, _to_csv(said["history"]).encode())
+
+    def drop(self) -> None:
+        """There is nothing to go on with: it would come to the same bad end."""
+        self.state.unlink(missing_ok=True)
+        with suppress(OSError):  # other trainings' states
+            self.state.parent.rmdir()
 
 
 def begin_or_go_on(file: Path, asked: Mapping[str, Any], what: str, foreign: str) -> None:

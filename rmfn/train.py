@@ -208,6 +208,8 @@ def _descend(
             valid_loss = float(goal.measure(raw, truth))
             number = len(run.history) + 1
             if not math.isfinite(train_loss + valid_loss):
+                if saved is not None:
+                    saved.drop()
                 raise ValueError(
                     f"the loss became {train_loss + valid_loss} in epoch {number}; "
                     f"try a learning rate below {lr:g}"

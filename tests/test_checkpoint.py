@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.errors import DatasetError
 from rmfn.baselines import build
-from rmfn.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from rmfn.checkpoint import CheckpointError, load_checkpoint, refuse_taken, save_checkpoint
 from rmfn.dataset import Target
 from rmfn.ensemble import Ensemble
 from rmfn.runs import Run
@@ -44,6 +45,25 @@ def test_a_checkpoint_comes_back_as_it_was(folder):
     assert json.loads(text, parse_constant=lambda word: pytest.fail(word))["metrics"] == {
         "cross-validation": {"sentiment": {"corr": None}}
     }
+
+
+def test_what_somebody_trained_is_not_lost(folder, tmp_path):
+    refuse_taken(tmp_path / "new")
+    with pytest.raises(CheckpointError, match="a finished model lies there; name another --out, "):
+        refuse_taken(folder)
+    with pytest.raises(CheckpointError, match="a finished model lies there"):
+        refuse_taken(folder, resume=True)  # there is nothing to go on with
+    refuse_taken(folder, replace=True)
+    state = Run(folder / "run").training("all-seed0")  # it was being replaced
+    state.save({"a": torch.zeros(1)}, {"history": [{"number": 1, "scores": {}}]})
+    refuse_taken(folder, resume=True)
+    for replacing in (False, True):
+        with pytest.raises(DatasetError, match="an unfinished training lies there"):
+            refuse_taken(folder, replace=replacing)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "cat.jpg").touch()
+    with pytest.raises(CheckpointError, match="is no checkpoint"):
+        refuse_taken(tmp_path / "new", replace=True)
 
 
 @pytest.mark.parametrize(

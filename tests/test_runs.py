@@ -53,6 +53,9 @@ def test_a_damaged_state_is_named(tmp_path):
 def test_a_run_goes_on_only_with_the_same(tmp_path):
     run = Run(tmp_path / "m" / "run")
     run.start({"plan": {"lr": 0.1, "targets": ("a",)}}, resume=True)  # nothing there: begin
+    run.start({"plan": {"lr": 0.2}})  # nor is there before the first epoch
+    run.start({"plan": {"lr": 0.1, "targets": ("a",)}})
+    run.training("first").save({"a": torch.zeros(1)}, {"history": HISTORY})
     run.start({"plan": {"lr": 0.1, "targets": ["a"]}}, resume=True)
     with pytest.raises(
         DatasetError, match=r"an unfinished training lies there; go on with it \(--"
@@ -62,6 +65,11 @@ def test_a_run_goes_on_only_with_the_same(tmp_path):
         run.start({"plan": {"lr": 0.2, "targets": ["a"]}}, resume=True)
     with pytest.raises(DatasetError, match=r"is another: its plan\.more is None, now 1"):
         run.start({"plan": {"lr": 0.1, "targets": ["a"], "more": 1}}, resume=True)
+    run.training("old").save({"a": torch.zeros(1)}, {"history": HISTORY})
+    run.training("first").drop()
+    assert run.unfinished
+    run.training("old").drop()
+    assert not run.unfinished
     run.training("old").save({"a": torch.zeros(1)}, {"history": HISTORY})
     run.finish()
     assert sorted(path.name for path in run.folder.iterdir()) == ["curves", "run.json"]

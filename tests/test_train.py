@@ -85,7 +85,7 @@ def test_the_same_seed_is_the_same_model_whatever_dice_were_thrown(prepared):
 
 
 def test_it_stops_when_validation_gets_no_better(prepared):
-    still = TrainSettings(epochs=30, patience=3, lr=0.0, weight_decay=0.0)
+    still = TrainSettings(epochs=30, patience=3, lr=1e-30, weight_decay=0.0)
     found = fit(NETWORK, [SENTIMENT], still, prepared[:20], prepared[20:30], seed=0)
     assert len(found.history) == 4
 
@@ -218,11 +218,29 @@ def test_a_loss_that_blows_up_is_said(prepared):
         fit(NETWORK, [SENTIMENT], settings, prepared[:40], prepared[40:60], seed=0)
 
 
+def test_what_blew_up_is_not_gone_on_with(prepared, tmp_path, monkeypatch):
+    run, losses = Run(tmp_path / "m" / "run"), [1.0, float("nan")]
+    run.start({})
+    monkeypatch.setattr("rmfn.train._run_epoch", lambda *_: losses.pop(0))
+    with pytest.raises(ValueError, match="the loss became nan in epoch 2"):
+        fit(NETWORK, [SENTIMENT], SETTINGS, prepared[:40], prepared[40:60], seed=0,
+            saved=run.training("all-seed0"))  # fmt: skip
+    assert (run.folder / "curves" / "all-seed0.csv").is_file()
+    run.start({"lr": "another"})
+
+
 def test_settings_that_cannot_be():
     with pytest.raises(ValueError, match="modality_dropout must be from 0 to below 1, got 1"):
         TrainSettings(modality_dropout=1)
-    with pytest.raises(ValueError, match="epochs and batch must be at least 1, got 0 and 32"):
-        TrainSettings(epochs=0)
+    for name in ("epochs", "batch", "patience"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
+            TrainSettings(**{name: 0})
+    for name, value in (("lr", 0.0), ("lr", -1.0), ("lr", float("nan")), ("max_norm", 0.0)):
+        with pytest.raises(ValueError, match=f"{name} must be above 0, got"):
+            TrainSettings(**{name: value})
+    for name in ("weight_decay", "plateau"):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0, got -1"):
+            TrainSettings(**{name: -1})
     with pytest.raises(ValueError, match=r"trim must be from 0 to below 0\.5, got 0\.5"):
         TrainSettings(trim=0.5)
 
