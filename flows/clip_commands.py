@@ -112,7 +112,8 @@ def _predict(options: argparse.Namespace) -> int:
 
     if not options.transcript and (beside := find_transcript(options.clip)):
         screen.print(
-            f"{beside} is not read: --transcript {beside} takes it instead of recognising",
+            f"note: {beside} lies beside the clip; --transcript {beside} reads it and recognises "
+            "nothing",
             style="dim",
             markup=False,
             soft_wrap=True,
