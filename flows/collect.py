@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import DatasetError
-from pipeline.folder import FileIndex, find_media
+from pipeline.folder import FileIndex, check_places, find_media
 
 if TYPE_CHECKING:
     from pipeline.limits import Limits
@@ -44,7 +44,10 @@ class Labelled:
 
 
 def find_labelled(
-    videos: str | Path, labels: str | Path | None = None, into: str | Path | None = None
+    videos: str | Path,
+    labels: str | Path | None = None,
+    into: str | Path | None = None,
+    targets: Sequence[str] = (),
 ) -> Labelled:
     """The clips of a folder that have labels.
 
@@ -53,6 +56,8 @@ def find_labelled(
     videos : the folder.
     labels : the file, by default ``labels.csv`` in the folder.
     into : the folder of a model's versions, which say which words are classes.
+    targets : the labels to learn, as a person names them; by default those of the version in use.
+        Other columns are not looked at.
 
     Raises
     ------
@@ -60,9 +65,17 @@ def find_labelled(
     FileNotFoundError : there is no such folder.
     """
     from rmfn.labels import read_labels, refuse_rows
+    from rmfn.targets import find_scales, name_columns
 
+    check_places([videos])  # not "no such file: labels.csv" of a folder that is not there
     file = Path(labels) if labels else Path(videos) / LABELS
-    read = read_labels(file, known=_list_classes(into) if into else None)
+    known = _list_targets(into) if into else ()
+    read = read_labels(
+        file,
+        name_columns(targets) or [target.name for target in known] or None,
+        _list_classes(into) if into else None,
+        find_scales(targets, known),
+    )
     refuse_rows(file, read.problems)  # now, not after the extraction
     found = find_videos(videos, {row.video for row in read.rows})
     for name, paths in found.items():
@@ -100,6 +113,7 @@ def read_labelled(
     recipe: str,
     columns: Sequence[str] | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
+    targets: Sequence[Target] = (),
 ) -> Dataset:
     """The segments of the clips that did not fail.
 
@@ -108,6 +122,7 @@ def read_labelled(
     records : ``clips`` of ``flows.batch.run_batch``.
     columns : of the labels, those to take; by default all.
     classes : {column: names} of those that were words before.
+    targets : of which the scale is known.
 
     Raises
     ------
@@ -128,6 +143,7 @@ def read_labelled(
         recipe=key,
         without=without,
         classes=classes,
+        targets=targets,
     )
 
 
@@ -164,14 +180,18 @@ def retrain_model(
     from rmfn.dataset import find_targets
     from rmfn.growing import name_by_content
     from rmfn.registry import Registry
-    from rmfn.retrain import list_targets, reads_adapted, retrain
-    from rmfn.targets import name_columns
+    from rmfn.retrain import reads_adapted, retrain
+    from rmfn.targets import find_scales, name_columns
     from rmfn.train_dataset import Plan
 
     registry, plan = Registry(Path(into)), plan or Plan()
-    known = plan.targets or list_targets(registry.current())
-    columns = name_columns(targets) or [target.name for target in known]
-    dataset = read_labelled(labelled, records, store, recipe, columns, _list_classes(into))
+    known = plan.targets or _list_targets(into)
+    dataset = read_labelled(
+        *(labelled, records, store, recipe),
+        columns=name_columns(targets) or [target.name for target in known],
+        classes=_list_classes(into),
+        targets=find_scales(targets, known),
+    )
     if not (keep_adapted or reads_adapted(registry.current())):
         dataset = _leave_out_adapted(dataset)
     if targets:
@@ -188,6 +208,7 @@ def open_data(
     keep_adapted: bool = True,
     limits: Limits | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
+    targets: Sequence[Target] = (),
 ) -> Dataset:
     """The data set that a person names, in one of three ways.
 
@@ -201,6 +222,7 @@ def open_data(
         so: what is measured with them on the segments they learned from is too good.
     limits : of a store, the quality that segments must have.
     classes : of a store, {column: names} of labels that are known to be words.
+    targets : of a store, those of which the scale is known: a label off it is a bad row.
 
     Raises
     ------
@@ -225,7 +247,11 @@ def open_data(
     from rmfn.own_videos import dataset_from_store
 
     dataset = dataset_from_store(
-        *(str(store), str(labels)), columns=columns or None, limits=limits, classes=classes
+        *(str(store), str(labels)),
+        columns=columns or None,
+        limits=limits,
+        classes=classes,
+        targets=targets,
     )
     return dataset if keep_adapted else _leave_out_adapted(dataset)
 
@@ -249,6 +275,7 @@ def open_scored(
         *(data, store, labels),
         columns=[target.name for target in targets],
         classes={target.name: target.classes for target in targets if target.kind == "classes"},
+        targets=targets,
     )
 
 
@@ -257,6 +284,13 @@ def _list_classes(into: str | Path) -> dict[str, tuple[str, ...]]:
     from rmfn.registry import Registry
 
     return list_classes(Registry(Path(into)))
+
+
+def _list_targets(into: str | Path) -> tuple[Target, ...]:
+    from rmfn.registry import Registry
+    from rmfn.retrain import list_targets
+
+    return list_targets(Registry(Path(into)).current())
 
 
 def _leave_out_adapted(dataset: Dataset) -> Dataset:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -22,6 +22,10 @@ from rich.table import Table
 from rich.text import Text
 
 from rmfn.wording import describe_spread, describe_value
+
+if TYPE_CHECKING:
+    from rmfn.unseen import OnProgress
+    from rmfn.unseen import Progress as Now
 
 # Progress and warnings go to stderr, so that stdout holds results only.
 screen = Console(stderr=True, highlight=False)
@@ -71,6 +75,22 @@ def show_bar(unit: str, total: int | None) -> Iterator[Callable[..., None]]:
 
         yield tell
         bars.update(line, description="done")
+
+
+@contextmanager
+def show_trainings() -> Iterator[OnProgress]:
+    """A bar of trainings; at the end of it all are done."""
+    with show_bar("trainings", None) as tell:
+        runs = 0
+
+        def on_progress(now: Now) -> None:
+            nonlocal runs
+            runs = now.runs
+            tell(now.run, now.describe(), runs)  # as many are done as the one at work has before it
+
+        yield on_progress
+        if runs:
+            tell(runs, "done", runs)
 
 
 @contextmanager

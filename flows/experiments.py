@@ -1,4 +1,5 @@
-"""The commands about many trainings: ``rmfn tune``, ``compare``, ``ablate`` and ``retrain``."""
+"""The commands about many trainings: ``rmfn tune``, ``compare`` and ``ablate``; ``retrain`` is in a
+file of its own."""
 
 from __future__ import annotations
 
@@ -10,17 +11,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import (
-    add_adapted,
-    add_data,
-    add_recipe,
-    add_target,
-    explain,
-    new_file,
-    new_folder,
-    wrote_json,
-)
-from rmfn.systems import GROUPS, TITLES
+from flows import retrain_command
+from flows.arguments import add_adapted, add_data, add_target, explain, new_folder, wrote_json
+from flows.planning import add_training, find_said, read_trainings
+from rmfn.systems import GROUPS, TITLES, choose_systems
 
 if TYPE_CHECKING:
     from rmfn.compare import Told
@@ -29,6 +23,7 @@ if TYPE_CHECKING:
     from rmfn.tune import Trial
 
 SHOWN = 10  # trials in the table
+SEEDS = 5  # of a comparison, where nobody says how many
 
 TUNE = """\
 Every setting is drawn from the ranges of the published random searches (units, stages, fusion,
@@ -75,30 +70,13 @@ HIGHLIGHT (rmfn-no-highlight), does MARN do as well (marn)? It is rmfn compare w
 
 {PROTOCOL}
 examples:
-  rmfn ablate --data data/mosi --out runs/ablation
-  rmfn ablate --data data/mosi --out runs/ablation --seeds 3 --models rmfn-r3 marn ef-lstm
-"""
-RETRAIN = """\
-Extracts what is missing, adds the labelled segments to all that were given before, trains a
-candidate and compares it with the model in use, on frozen segments from which no version learns
-(nor from any other of their videos or speakers). The candidate is taken only if it is better: the
-whole 95 % interval of the paired difference in error is below 0. With --accept not-worse it is
-enough that it is below a margin. Every version is kept, with the reason.
-
-  MODELS/current        the version in use; write another's name into it to go back
-  MODELS/frozen.json    the segments that all versions are judged on, chosen the first time
-  MODELS/v2/            a checkpoint, with decision.json
-
-The model in use is found by the folder's name: rmfn predict talk.mp4 --model models/mood.
-
-examples:
-  rmfn retrain new_videos/ --store features --into models/mood          reads new_videos/labels.csv
-  rmfn retrain more/ --store features --into models/mood --accept not-worse --margin 0.05
+  rmfn ablate data/mosi --out runs/ablation
+  rmfn ablate data/mosi --out runs/ablation --seeds 3 --models rmfn-r3 marn ef-lstm
 """
 
 
 def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
-    """Add the four commands to the parser."""
+    """Add the commands to the parser."""
     tune = command("tune", _tune, "search for the settings with the lowest validation error")
     explain(tune, TUNE)
     add_data(tune)
@@ -112,14 +90,10 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--timeout", type=float, metavar="SECONDS", help="begin no new trial after so long"
     )
     tune.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
-    _add_training(tune)
+    add_training(tune, seeds=1)
 
     compare = command("compare", _compare, "every system of the paper on your data, one protocol")
     explain(compare, COMPARE)
-    compare.add_argument("dataset", nargs="?", metavar="DATASET", help="a data set (rmfn import)")
-    add_data(compare)
-    add_target(compare)
-    add_adapted(compare)
     _add_comparison(compare, "all", "default: all")
     compare.add_argument(
         "--out",
@@ -130,78 +104,34 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
     ablate = command("ablate", _compare, "answer the paper's questions: stages, fusion, MARN")
     explain(ablate, ABLATE)
-    add_data(ablate)
-    add_target(ablate)
-    add_adapted(ablate)
     _add_comparison(ablate, "questions", "default: all seven")
     ablate.add_argument(
         "--out", type=new_folder, required=True, metavar="DIR", help="where finished parts are kept"
     )
 
-    retrain = command("retrain", _retrain, "train a model again with new videos; keep the better")
-    explain(retrain, RETRAIN)
-    retrain.add_argument("videos", metavar="VIDEOS", help="folder of clips")
-    retrain.add_argument(
-        "--labels", metavar="FILE.csv", help="their labels (default: labels.csv in the folder)"
-    )
-    retrain.add_argument(
-        "--store", type=new_folder, required=True, metavar="DIR", help="where features are kept"
-    )
-    retrain.add_argument(
-        "--into",
-        type=new_folder,
-        required=True,
-        metavar="MODELS",
-        help="the folder of this model's versions",
-    )
-    add_recipe(retrain)
-    retrain.add_argument(
-        "--accept",
-        choices=("better", "not-worse"),
-        default="better",
-        help="when the candidate is taken (default: better)",
-    )
-    retrain.add_argument(
-        "--margin",
-        type=float,
-        metavar="X",
-        help="what counts as worse, in the error's unit (default: a hundredth of the scale)",
-    )
-    add_target(retrain)
-    add_adapted(retrain)
-    retrain.add_argument("--model-kind", metavar="NAME", help="what is trained (default: rmfn)")
-    _add_training(retrain)
+    retrain_command.add_command(command)
 
 
 def _add_comparison(made: argparse.ArgumentParser, models: str, usual: str) -> None:
+    made.add_argument("dataset", nargs="?", metavar="DATASET", help="a data set (rmfn import)")
+    add_data(made)
+    add_target(made)
+    add_adapted(made)
     made.add_argument(
         "--models", nargs="+", default=[models], metavar="NAME", help=f"systems or groups ({usual})"
     )
     made.add_argument(
         "--workers", type=int, metavar="N", help="trainings side by side (default: the cores)"
     )
-    _add_training(made)
-
-
-def _add_training(made: argparse.ArgumentParser) -> None:
-    made.add_argument("--plan", metavar="FILE.json", help="further settings, as tune writes them")
-    made.add_argument(
-        "--modalities", nargs="+", metavar="NAME", help="what is read (default: all there is)"
-    )
-    made.add_argument("--seeds", type=int, metavar="N", help="how many (default: the plan's)")
-    made.add_argument("--folds", type=int, metavar="N", help="of a cross-validation")
-    made.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the result here; - for stdout"
-    )
+    add_training(made, SEEDS)
 
 
 def _tune(options: argparse.Namespace) -> int:
     from flows.display import results, show_bar, show_rows
     from rmfn.tune import PLAN, count_trials, tune
 
-    dataset, plan = _read_question(options)
-    if options.seeds is None and not options.plan:
-        plan = replace(plan, seeds=(0,))  # a search needs breadth more than certainty
+    # One seed, if nobody says how many: a search needs breadth more than certainty.
+    dataset, plan = _open_question(options, read_trainings(options, seeds=1))
     done = count_trials(options.out)
     with show_bar("trials", options.trials) as tell:
         tell(done, "making ready")
@@ -243,16 +173,23 @@ def _tune(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from flows.display import results
+    from rmfn.baselines import MODELS
     from rmfn.compare import compare
     from rmfn.comparison_tables import tabulate
 
-    if (positional := getattr(options, "dataset", None)) is not None:
+    if options.dataset is not None:
         if options.data is not None:
-            raise ValueError("say the data set once: rmfn compare DATASET, or --data DATASET")
-        options.data = positional
+            raise ValueError("say the data set once: DATASET, or --data DATASET")
+        options.data = options.dataset
+    if not (options.data or options.store or options.timed):
+        raise ValueError(
+            "say on what data: DATASET (a folder that rmfn import made), or --store DIR with "
+            "--labels FILE.csv, or --timed FILE.jsonl"
+        )
     if options.workers is not None and options.workers < 1:
         raise ValueError(f"there must be at least one worker, got {options.workers}")
-    dataset, plan = _read_question(options)
+    choose_systems(options.models, tuple(MODELS))  # a mistake in them is told first
+    dataset, plan = _open_question(options, read_trainings(options, SEEDS, tuple(MODELS)))
     out = Path(options.out or f"{options.data or dataset.name}-comparison")
 
     def told(now: Told) -> None:
@@ -262,7 +199,7 @@ def _compare(options: argparse.Namespace) -> int:
         dataset,
         out,
         options.models,
-        range(5 if options.seeds is None else options.seeds),
+        plan.seeds,
         plan,
         options.workers or len(os.sched_getaffinity(0)),
         told,
@@ -288,76 +225,18 @@ def _describe_told(now: Told) -> str:
     return f"{text}; about {rest} left{rough}"
 
 
-def _retrain(options: argparse.Namespace) -> int:
-    from flows.batch import Asked, run_batch
-    from flows.batch_command import show_batch, show_report
-    from flows.collect import find_labelled, retrain_model
-    from flows.display import results, show_bar
-    from flows.run import open_recipe
-    from rmfn.retrain import Rule, describe_decision
-
-    rule = Rule(options.accept, options.margin)
-    plan = _read_plan(options)
-    open_recipe(options.recipe)  # a mistake in it is told first
-    labelled = find_labelled(options.videos, options.labels, options.into)
-    report: dict[str, Any] = {"clips": []}
-    if labelled.clips:
-        with show_batch() as told:
-            report = run_batch(labelled.clips, Asked(options.recipe, options.store), on_told=told)
-    records = report["clips"]
-    with show_bar("trainings", None) as tell:
-        decision = retrain_model(
-            labelled,
-            records,
-            options.store,
-            options.recipe,
-            options.into,
-            options.target,
-            plan,
-            rule,
-            lambda now: tell(now.run, now.describe(), now.runs),
-            keep_adapted=options.keep_adapted,
-        )
-    failed = any(record["status"] == "failed" for record in records)
-    if not wrote_json(options.json, {**decision, "clips": records}):
-        if records:
-            show_report(report)
-        results.print(describe_decision(decision), markup=False)
-    return int(failed)
-
-
-def _read_question(options: argparse.Namespace) -> tuple[Dataset, Plan]:
+def _open_question(options: argparse.Namespace, plan: Plan) -> tuple[Dataset, Plan]:
     """The data, and the plan with what is predicted."""
     from flows.collect import choose_labels, open_data
     from rmfn.targets import name_columns
 
-    plan = _read_plan(options)
-    columns = name_columns(options.target)
     dataset = open_data(
-        *(options.data, options.store, options.labels, options.timed, columns),
+        *(options.data, options.store, options.labels, options.timed),
+        columns=name_columns(options.target),
         keep_adapted=options.keep_adapted,
+        targets=find_said(options, plan),
     )
     return dataset, replace(plan, targets=choose_labels(dataset, options.target, plan.targets))
-
-
-def _read_plan(options: argparse.Namespace) -> Plan:
-    """The plan of the file, or the usual one, with what the options say."""
-    from rmfn.plans import load_plan
-    from rmfn.train_dataset import Plan
-
-    plan = load_plan(options.plan) if options.plan else Plan()
-    said: dict[str, Any] = {}
-    if getattr(options, "model_kind", None):
-        said["model"] = options.model_kind
-    if options.modalities:
-        said["modalities"] = tuple(options.modalities)
-    if options.seeds is not None:
-        if options.seeds < 1:
-            raise ValueError(f"there must be at least one seed, got {options.seeds}")
-        said["seeds"] = tuple(range(options.seeds))
-    if options.folds is not None:
-        said["folds"] = options.folds
-    return replace(plan, **said)
 
 
 def _show_error(trial: Trial) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flows.arguments import (
     add_adapted,
@@ -18,17 +18,9 @@ from flows.arguments import (
     new_file,
     new_folder,
     open_limits,
+    wrote_json,
 )
 from rmfn.systems import TITLES
-
-if TYPE_CHECKING:
-    from rmfn.unseen import Progress
-
-# Flags of the same name as a field of rmfn.train.TrainSettings
-SETTINGS = (
-    *("epochs", "patience", "batch", "lr", "weight_decay", "schedule"),
-    *("modality_dropout", "trim", "precision", "device"),
-)
 
 TRAIN_TEXT = """\
 examples:
@@ -37,6 +29,7 @@ examples:
   rmfn train --store features --labels labels.csv --target happy:binary --target sad:binary \\
       --weight sad=2 --out runs/b                  several labels at once
   rmfn train --data corpus --model-kind mfn --out runs/c
+  rmfn train --data corpus --out runs/d --seeds 0 1 2 3 4     five models, averaged
   rmfn train --data corpus --out runs/d --resume   go on after a kill or a full disk
   rmfn train --timed words.jsonl --out runs/e      words with times, without videos
 
@@ -46,7 +39,8 @@ The split test is never looked at; afterwards: rmfn evaluate runs/a --store feat
 labels.csv --split test
 
 The folder --out becomes the model: weights, model.json, a card with what was measured, and in run/
-the settings, the data's hash and a curve of every training as CSV.
+the settings, the data's hash and a curve of every training as CSV. A finished model that lies there
+is left alone unless you say --replace.
 """
 
 EVALUATE_TEXT = """\
@@ -105,7 +99,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         type=int,
         nargs="+",
         metavar="N",
-        help="one model each, averaged (default: 0 1 2)",
+        help="one model each, averaged: 0 1 2 3 4 are five, 5 is one (default: 0 1 2)",
     )
     how.add_argument("--epochs", type=int, metavar="N", help="at most so many")
     how.add_argument("--patience", type=int, metavar="N", help="stop after N epochs without gain")
@@ -140,6 +134,11 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     how.add_argument("--precision", choices=("float32", "bf16"), help="of the matrix products")
     how.add_argument(
         "--resume", action="store_true", help="go on with what lies unfinished in --out"
+    )
+    how.add_argument(
+        "--replace",
+        action="store_true",
+        help="a finished model in --out, and all that lies beside it there, may go",
     )
     how.add_argument(
         "--cross-validate",
@@ -177,29 +176,39 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from flows.collect import open_data
-    from flows.display import show_bar
-    from rmfn.checkpoint import refuse_foreign
+    try:
+        return _do_train(options)
+    except KeyboardInterrupt:
+        print(_describe_interrupt(options), file=sys.stderr)
+        return 130
+
+
+def _do_train(options: argparse.Namespace) -> int:
+    from flows.collect import choose_labels, open_data
+    from flows.display import screen, show_trainings
+    from flows.planning import describe_seeds, find_said, read_training
+    from rmfn.checkpoint import refuse_taken
     from rmfn.targets import name_columns
     from rmfn.train_dataset import cross_validate_dataset, train_dataset
 
     if not options.out and not options.cross_validate:
         raise ValueError("say where the model shall go: --out DIR (or --cross-validate)")
-    card = Path(options.card).read_text(encoding="utf-8") if options.card else ""
     if not options.cross_validate:
-        refuse_foreign(options.out)  # now, not after the data are read
-    with show_bar("trainings", None) as tell:
-
-        def on_progress(now: Progress) -> None:
-            tell(now.run, now.describe(), now.runs)
-
-        columns = name_columns(options.target)
+        refuse_taken(options.out, options.resume, options.replace)
+    plan = read_training(options)
+    card = Path(options.card).read_text(encoding="utf-8") if options.card else ""
+    if said := describe_seeds(options.seeds):
+        screen.print(said)
+    with show_trainings() as on_progress:
         dataset = open_data(
-            *(options.data, options.store, options.labels, options.timed, columns),
+            *(options.data, options.store, options.labels, options.timed),
+            columns=name_columns(options.target),
             keep_adapted=options.keep_adapted,
             limits=open_limits(options.quality, options.reject),
+            targets=find_said(options, plan),
         )
-        plan = _make_plan(options, dataset)
+        targets = choose_labels(dataset, options.target, plan.targets)
+        plan = replace(plan, targets=targets)
         if options.cross_validate:
             report = {"cross-validation": cross_validate_dataset(dataset, plan, on_progress)}
         else:
@@ -212,7 +221,7 @@ def _train(options: argparse.Namespace) -> int:
                 trained_on=options.trained_on,
                 card=card,
             ).metrics
-    _show_measured(report, plan.targets, options)
+    _show_measured(report, targets, options)
     if not options.cross_validate and options.json != "-":
         from flows.display import results
 
@@ -220,62 +229,20 @@ def _train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _make_plan(options: argparse.Namespace, dataset: Any) -> Any:
-    """The plan of the file or the usual one, with what the flags say otherwise."""
-    from flows.collect import choose_labels
-    from rmfn.plans import load_plan
-    from rmfn.train_dataset import Plan
-    from rmfn.train_timed import PLAN
+def _describe_interrupt(options: argparse.Namespace) -> str:
+    from rmfn.runs import RUN, Run
 
-    plan = load_plan(options.plan) if options.plan else PLAN if options.timed else Plan()
-    settings = {name: getattr(options, name) for name in SETTINGS}
-    changes = {
-        "targets": choose_labels(dataset, options.target, plan.targets),
-        "model": options.model_kind,
-        "modalities": tuple(options.modalities or ()),
-        "seeds": tuple(options.seeds or ()),
-        "folds": options.folds,
-        "split_seed": options.split_seed,
-        "rotate": options.rotate or None,
-        "weights": {**plan.weights, **_read_pairs(options.weight, float, "number")},
-        "hidden": {**plan.hidden, **_read_pairs(options.hidden, int, "whole number")},
-        "model_settings": {
-            **plan.model_settings,
-            **_read_pairs(options.set, _read_value, "setting"),
-        },
-        "settings": replace(
-            plan.settings, **{name: said for name, said in settings.items() if said is not None}
-        ),
-    }
-    return replace(plan, **{name: said for name, said in changes.items() if said not in (None, ())})
-
-
-def _read_pairs(pairs: Sequence[str], read: Callable[[str], Any], what: str) -> dict[str, Any]:
-    found = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        try:
-            found[name] = read(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise ValueError(f"{pair!r}: expected NAME=VALUE, the value a {what}")
-    return found
-
-
-def _read_value(text: str) -> Any:
-    """A number, true or false; anything else is text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
+    if options.cross_validate:
+        return "interrupted; a cross-validation alone keeps nothing"
+    if options.out and Run(Path(options.out) / RUN).unfinished:
+        return "interrupted; the finished epochs are kept: the same command with --resume goes on"
+    return "interrupted before an epoch was finished: there is nothing to go on with"
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from flows.collect import open_scored
     from flows.display import results, show_table, show_warnings
     from flows.run import find_model
-    from pipeline.records import to_json, write_json
     from rmfn.evaluate import evaluate_dataset
     from rmfn.predict import Predictor
     from rmfn.report import describe_report, list_warnings, tabulate_report, write_markdown
@@ -294,18 +261,14 @@ def _evaluate(options: argparse.Namespace) -> int:
     if options.markdown:
         _write_text(options.markdown, write_markdown(title, tables, lines, warnings))
     show_warnings(warnings)
-    if options.json == "-":
-        print(to_json(report))
-        return 0
-    results.print(title, style="bold", markup=False)
-    for table in tables:
-        show_table(table.title, table.headings, table.rows)
-    for line in lines:
-        results.print(line, style="dim", markup=False)
-    if options.json:
-        write_json(options.json, report)
-    for file in filter(None, (options.json, options.markdown)):
-        results.print(f"written: {file}")
+    if options.json != "-":
+        results.print(title, style="bold", markup=False)
+        for table in tables:
+            show_table(table.title, table.headings, table.rows)
+        for line in lines:
+            results.print(line, style="dim", markup=False)
+    if not wrote_json(options.json, report) and options.markdown:
+        results.print(f"written: {options.markdown}")
     return 0
 
 
@@ -317,17 +280,11 @@ def _write_text(path: str, text: str) -> None:
 
 def _show_measured(report: dict[str, Any], targets: Any, options: argparse.Namespace) -> None:
     """What a training measured of itself: {where: {label: metrics}}."""
-    from flows.display import results, show_table
-    from pipeline.records import to_json, write_json
+    from flows.display import show_table
     from rmfn.report import tabulate_report
 
-    single = report["cross-validation"] if options.cross_validate else report
-    if options.json == "-":
-        print(to_json(single))
-        return
-    for where, found in report.items():
-        for table in tabulate_report(found, targets):
-            show_table(f"{where}, {table.title}", table.headings, table.rows)
-    if options.json:
-        write_json(options.json, single)
-        results.print(f"written: {options.json}")
+    if options.json != "-":
+        for where, found in report.items():
+            for table in tabulate_report(found, targets):
+                show_table(f"{where}, {table.title}", table.headings, table.rows)
+    wrote_json(options.json, report["cross-validation"] if options.cross_validate else report)

@@ -30,7 +30,7 @@ def train_and_compare(
     from rmfn.retrain import Rule
 
     return retrain_model(
-        find_labelled(videos, labels, settings["into"]),
+        find_labelled(videos, labels, settings["into"], settings["targets"]),
         records,
         store,
         settings["recipe"],
@@ -87,6 +87,7 @@ def retrain(
     artifacts go with the run: ``retrain-decision`` and ``extract-dataset-clips``. A clip that fails
     is reported, and the others go on.
     """
+    from rmfn.plans import check_plan, load_plan
     from rmfn.retrain import Rule, describe_decision
 
     try:
@@ -95,16 +96,19 @@ def retrain(
         file = str(check_path(labels, "labels")) if labels else None
         keep, recipe = check_new(store, "store"), check_named(recipe, "recipe")
         into = check_new(into, "into")
+        targets, given = check_texts("target", target), check_path(plan, "plan") if plan else None
+        if given:
+            check_plan(load_plan(given))  # now, not after the extraction
         settings = {
             "recipe": recipe,
             "into": into,
-            "targets": check_texts("target", target),
-            "plan": str(check_path(plan, "plan")) if plan else None,
+            "targets": targets,
+            "plan": str(given) if given else None,
             "accept": accept,
             "margin": margin,
             "keep_adapted": keep_adapted,
         }
-        clips = find_labelled(folder, file, into).clips
+        clips = find_labelled(folder, file, into, targets).clips
         records = extract_all(clips, recipe, keep)
         decision = train_and_compare(str(folder), file, keep, records, settings)
     except USER_ERRORS as error:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from prefect import flow, get_run_logger, task
@@ -36,25 +36,27 @@ def train(
     keep_adapted: bool,
     quality: str | None,
     reject: list[str],
+    replace: bool,
 ) -> dict[str, Any]:
     """Train into ``out``, or go on with what lies unfinished there. Returns what was measured."""
     from rmfn.card import describe
-    from rmfn.plans import load_plan
-    from rmfn.targets import name_columns
+    from rmfn.checkpoint import refuse_taken
+    from rmfn.plans import check_plan, load_plan
+    from rmfn.targets import find_scales, name_columns
     from rmfn.train_dataset import Plan, train_dataset
 
+    refuse_taken(out, resume=True, replace=replace)
     made = load_plan(plan) if plan else Plan()
+    made = dataclasses.replace(made, model=model_kind or made.model)
+    check_plan(made)
     dataset = open_data(
         **sources,
         columns=name_columns(targets),
         keep_adapted=keep_adapted,
         limits=open_limits(quality, reject),
+        targets=find_scales(targets, made.targets) if "store" in sources else (),
     )
-    made = replace(
-        made,
-        targets=choose_labels(dataset, targets, made.targets),
-        model=model_kind or made.model,
-    )
+    made = dataclasses.replace(made, targets=choose_labels(dataset, targets, made.targets))
     manifest = train_dataset(dataset, made, out, log_progress(), resume=True)
     create_markdown_artifact(
         key="train-model-metrics",
@@ -81,6 +83,7 @@ def train_model(
     keep_adapted: bool = False,
     quality: TypedText | None = None,
     reject: TypedText | list[str] | None = None,
+    replace: bool = False,
 ) -> Any:
     """Train a model on labelled segments; a run that was killed goes on where it stopped.
 
@@ -99,6 +102,8 @@ def train_model(
         of CMU-MOSI's train and dev segments.
     quality, reject : limits on the quality of a store's segments, as of ``rmfn train``: a file, and
         what is said otherwise, such as ``["face_share=0.5"]``.
+    replace : a finished model in ``out``, and all that lies beside it there, may go; else it is
+        refused.
 
     Returns
     -------
@@ -117,7 +122,11 @@ def train_model(
         file = str(check_path(plan, "plan")) if plan else None
         kind = check_text("model_kind", model_kind) if model_kind else None
         folder = check_new(out, "out")
-        metrics = train(folder, sources, targets, file, kind, keep_adapted, limits, rejected)
+        if not isinstance(replace, bool):  # "false" is text, and would be a yes
+            raise ValueError(f"parameter replace must be true or false, got {replace!r}")
+        metrics = train(
+            *(folder, sources, targets, file, kind, keep_adapted, limits, rejected, replace)
+        )
         return {"model": folder, "metrics": metrics}
     except USER_ERRORS as error:
         return explain(error)

@@ -27,6 +27,7 @@ from pathlib import Path
 from pipeline.errors import DatasetError
 from pipeline.roots import find_refusal
 from rmfn.splits import ALIASES, SPLITS
+from rmfn.targets import Target, describe_scale, is_on_scale
 
 KNOWN = ("video", "start", "end", "speaker", "split", "id", "text")
 
@@ -80,6 +81,7 @@ def read_labels(
     path: str | Path,
     columns: Sequence[str] | None = None,
     known: Mapping[str, Sequence[str]] | None = None,
+    targets: Sequence[Target] = (),
 ) -> LabelFile:
     """Read a label file. Commas, semicolons or tabs part its columns, as the header has them.
 
@@ -87,6 +89,7 @@ def read_labels(
     ----------
     columns : the labels wanted; by default all that there are.
     known : {column: classes} of labels that were words elsewhere, in that order.
+    targets : those of which the scale is known; a number off it is a problem of its row.
 
     Raises
     ------
@@ -112,6 +115,7 @@ def read_labels(
         for column in columns
         if (names := _find_classes(cells, column, elsewhere.get(column, ())))
     }
+    scales = {target.name: target for target in targets}
     rows = []
     for number, row in cells:
         read = _RowReader(number, row, problems)
@@ -120,7 +124,10 @@ def read_labels(
         if timed and start is not None and end is not None and end <= start:
             read.refuse(f"expected an end after its start, found {start:g} to {end:g}")
             timed = False
-        labels = {column: read.label(column, classes.get(column, ())) for column in columns}
+        labels = {
+            column: read.label(column, classes.get(column, ()), scales.get(column))
+            for column in columns
+        }
         if not any(row.get(column) for column in columns):
             read.refuse(f"it has no label ({', '.join(columns)})")
         rows.append(
@@ -197,6 +204,8 @@ def _read_cells(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
         first = text.splitlines()[0] if text.strip() else ""
         parting = next((mark for mark in (",", ";", "\t") if mark in first), ",")
         table = list(csv.reader(io.StringIO(text, newline=""), delimiter=parting, strict=True))
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: no such file; expected a table of labels (CSV)") from None
     except (OSError, UnicodeDecodeError, csv.Error) as e:
         raise DatasetError(f"{path}: cannot be read as a table of labels (CSV, UTF-8): {e}") from e
     if not table or not any(table[0]):
@@ -272,7 +281,7 @@ class _RowReader:
             return -math.inf
         return float(cell)
 
-    def label(self, column: str, classes: tuple[str, ...]) -> float:
+    def label(self, column: str, classes: tuple[str, ...], scale: Target | None) -> float:
         cell = self.cells.get(column, "")
         if not cell:
             return math.nan
@@ -283,6 +292,8 @@ class _RowReader:
             hint = " (write 1.5, not 1,5)" if comma else ""
             self.refuse(f"expected a number as {column}, found {cell!r}{hint}")
             return math.nan
+        if scale is not None and not is_on_scale(float(cell), scale):
+            self.refuse(f"expected {describe_scale(scale)} as {column}, found {cell!r}")
         return float(cell)
 
     def split(self) -> str:

@@ -57,6 +57,7 @@ def dataset_from_store(
     without: Collection[str] = (),
     limits: Limits | None = None,
     classes: Mapping[str, Sequence[str]] | None = None,
+    targets: Sequence[Target] = (),
 ) -> Dataset:
     """Join what ``rmfn extract`` made with the labels that people gave.
 
@@ -76,6 +77,7 @@ def dataset_from_store(
         many were, and for what, is logged and said in the data set's ``source``.
     classes : {column: names} of labels that were words elsewhere; a file may have some of them
         only, even one.
+    targets : of which the scale is known; a label off it is a bad row.
 
     Returns
     -------
@@ -88,7 +90,7 @@ def dataset_from_store(
         video, times outside of it, no word between them, something that is no number, a segment
         twice, a video or speaker in two splits. Every bad row is named. Or no segment is left.
     """
-    file, opened = read_labels(labels, columns, classes), open_store(store)
+    file, opened = read_labels(labels, columns, classes, targets), open_store(store)
     if without:
         rest = tuple(row for row in file.rows if row.video not in without)
         file = replace(file, rows=rest)

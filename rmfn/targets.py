@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from pipeline.errors import DatasetError
 
@@ -78,19 +78,54 @@ def check_labels(
     ------
     DatasetError : one does not; it names the segment, what was expected and what was found.
     """
-    if target.kind == "regression":
-        good = (values >= target.low) & (values <= target.high)
-        expected = f"{target.low:g} to {target.high:g}"
-    else:
-        count = 2 if target.kind == "binary" else len(target.classes)
-        good = np.isin(values, np.arange(count))
-        expected = "0 or 1" if target.kind == "binary" else f"a class number, 0 to {count - 1}"
-    wrong = np.flatnonzero(~good & ~np.isnan(values))
+    wrong = np.flatnonzero(~is_on_scale(values, target))
     if len(wrong):
         raise DatasetError(
             f"{where}: segment {ids[wrong[0]]!r} has the {target.name} {values[wrong[0]]:g}, "
-            f"expected {expected} ({len(wrong)} of {len(values)} labels are like this)"
+            f"expected {describe_scale(target)} ({len(wrong)} of {len(values)} labels are like "
+            "this)"
         )
+
+
+def is_on_scale(values: ArrayLike, target: Target) -> NDArray[np.bool_]:
+    """Which labels a target can have; NaN is a label that nobody gave, and may be."""
+    labels = np.asarray(values, float)
+    if target.kind == "regression":
+        good = (labels >= target.low) & (labels <= target.high)
+    else:
+        good = np.isin(labels, np.arange(_count_classes(target)))
+    return good | np.isnan(labels)
+
+
+def describe_scale(target: Target) -> str:
+    """What its labels can be, for people."""
+    if target.kind == "regression":
+        return f"{target.low:g} to {target.high:g}"
+    if target.kind == "binary":
+        return "0 or 1"
+    return f"a class number, 0 to {_count_classes(target) - 1}"
+
+
+def _count_classes(target: Target) -> int:
+    return 2 if target.kind == "binary" else len(target.classes)
+
+
+def find_scales(named: Sequence[str], known: Sequence[Target] = ()) -> tuple[Target, ...]:
+    """The targets whose scale is known before there are labels.
+
+    Parameters
+    ----------
+    named : as `find_targets`'s.
+    known : those that are predicted if none is named.
+
+    Raises
+    ------
+    DatasetError : what is said of one is no kind and no scale.
+    """
+    if not named:
+        return tuple(known)
+    said = [_read_target(column, text) for column, _, text in (n.partition(":") for n in named)]
+    return tuple(target for target in said if target is not None)
 
 
 def _find_target(dataset: Dataset, named: str) -> Target:
@@ -120,8 +155,6 @@ def _find_target(dataset: Dataset, named: str) -> Target:
             *(column, column, column),
         )
         return guess
-    if said == "binary":
-        return Target(column, "binary", 0.0, 1.0)
     if said == "classes":
         if known is not None and known.kind == "classes":
             return known
@@ -129,6 +162,17 @@ def _find_target(dataset: Dataset, named: str) -> Target:
         return Target(column, "classes", 0.0, count - 1.0, tuple(map(str, range(count))))
     if said == "regression":
         return known if known is not None and known.kind == said else _guess_scale(column, values)
+    target = _read_target(column, said)
+    assert target is not None  # all else is said
+    return target
+
+
+def _read_target(column: str, said: str) -> Target | None:
+    """What is said of a column; None if that leaves something to its labels."""
+    if said in ("", "classes", "regression"):
+        return None
+    if said == "binary":
+        return Target(column, "binary", 0.0, 1.0)
     try:
         low, high, *more = map(float, said.split(":"))
         if not -math.inf < low < high < math.inf or len(more) > 1:
@@ -137,8 +181,9 @@ def _find_target(dataset: Dataset, named: str) -> Target:
             raise ValueError
     except ValueError:
         raise DatasetError(
-            f"target {named!r}: expected {column}, {column}:LOW:HIGH, {column}:LOW:HIGH:THRESHOLD "
-            f"within them, {column}:binary, {column}:classes or {column}:regression"
+            f"target {f'{column}:{said}'!r}: expected {column}, {column}:LOW:HIGH, "
+            f"{column}:LOW:HIGH:THRESHOLD within them, {column}:binary, {column}:classes or "
+            f"{column}:regression"
         ) from None
     return Target(column, "regression", low, high, threshold=more[0] if more else None)
 

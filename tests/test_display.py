@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import io
 
+import pytest
+from rich.console import Console
+
+from flows import display
 from flows.display import describe_spread, describe_value, show_prediction
+from rmfn.running import Epoch
+from rmfn.unseen import Progress
 
 QUALITY = {
     "words": 3,
@@ -46,6 +52,16 @@ def test_every_label_has_its_table(capsys):
     assert shown.count("0 27%, 1 73%") == 2
     assert shown.count("so [so] 60%, good 40%") == 2
     assert "warning: [beware]" in shown
+
+
+def test_a_bar_of_trainings_ends_with_all_of_them(monkeypatch):
+    told = io.StringIO()
+    monkeypatch.setattr(display, "screen", Console(file=told, width=100))
+    with display.show_trainings() as on_progress:
+        for run in range(3):
+            on_progress(Progress(run, 3, "all", Epoch(1, 0.1, 1.0, 1.0)))
+    (line,) = [line for line in told.getvalue().splitlines() if "done" in line]
+    assert "3/3 trainings" in line
 
 
 @pytest.mark.parametrize("found", [NUMBER, BINARY, CLASSES])

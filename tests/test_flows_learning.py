@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from extractors.types import Word
 from flows.cli import main
 from flows.collect import find_labelled
 from pipeline.errors import DatasetError
+from pipeline.store import Store
 from rmfn.baselines import MODELS
 from rmfn.dataset import load_dataset, save_dataset
 from rmfn.systems import GROUPS
@@ -55,6 +57,22 @@ def test_labelled_clips_are_found_by_name_stem_or_path(tmp_path):
     labels.write_text("video,mood\ndeep/b.mp4,nice\n,2\n")
     with pytest.raises(DatasetError, match="row 2: expected a number as mood"):
         find_labelled(tmp_path)
+
+
+def test_labels_off_the_scale_are_told_by_row_before_any_work(tmp_path, capsys):
+    (tmp_path / "a.wav").touch()
+    labels = tmp_path / "labels.csv"
+    labels.write_text("video,mood,other\na,9,x\na,1,1\n")
+    with pytest.raises(
+        DatasetError, match=r"labels\.csv: 1 problem .*\n  row 2: expected -3 to 3 as"
+    ):
+        find_labelled(tmp_path, targets=["mood:-3:3"])
+    Store(tmp_path / "s").put_words("aaaa", "k", [Word("a", 0, 1, 1)], {"clip": "a.wav"})
+    for command in ("train", "compare"):
+        data = ("--store", tmp_path / "s", "--labels", labels, "--target", "mood:-3:3")
+        status, _, err = run(capsys, command, *data, "--out", tmp_path / command)
+        assert status == 2
+        assert "row 2: expected -3 to 3 as mood, found '9'" in err
 
 
 def test_retrain_reports_a_bad_clip_and_keeps_versions(tmp_path, capsys, plan):
@@ -188,6 +206,28 @@ def test_compare_says_a_line_a_system_and_writes_the_tables(tmp_path, capfd, mon
     assert [len(row["seeds"]) for row in rows] == [2, 1]
 
 
+@pytest.mark.parametrize(
+    ("plan", "flags", "seeds"),
+    [({}, [], 5), ({"seeds": [0]}, [], 1), ({"seeds": [0]}, ["--seeds", "2"], 2)],
+)
+@pytest.mark.parametrize("command", ["compare", "ablate"])
+def test_a_comparison_takes_the_plan_s_seeds(
+    tmp_path, monkeypatch, capsys, command, plan, flags, seeds
+):
+    save_dataset(make_planted(), tmp_path / "planted")
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    asked: list[Any] = []
+
+    def stop(dataset, out, models, seeds, *_):
+        asked.append(list(seeds))
+        raise ValueError("that is enough")
+
+    monkeypatch.setattr("rmfn.compare.compare", stop)
+    given = (tmp_path / "planted", "--plan", tmp_path / "plan.json", "--out", tmp_path / "x")
+    assert "that is enough" in run(capsys, command, *given, *flags)[2]
+    assert asked == [list(range(seeds))]
+
+
 def test_compare_helps(capsys):
     with pytest.raises(SystemExit):
         main(["compare", "--help"])
@@ -200,13 +240,17 @@ def test_compare_helps(capsys):
     ("arguments", "message"),
     [
         (["tune", "--out", "x"], "say on what data"),
-        (["compare"], "say on what data"),
+        (["compare"], "say on what data: DATASET"),
         (["compare", "nowhere"], "no such data set folder"),
         (["compare", "d", "--data", "d"], "say the data set once"),
         (["compare", "d", "--workers", "0"], "at least one worker, got 0"),
         (["tune", "--out", "x", "--store", "s"], "say on what data"),
         (["ablate", "--out", "x", "--data", "nowhere"], "no such data set folder"),
-        (["retrain", "nowhere", "--store", "s", "--into", "m"], "nowhere"),
+        (["ablate", "--out", "x"], "say on what data: DATASET"),
+        (["ablate", "nowhere", "--out", "x"], "no such data set folder"),
+        (["compare", "nowhere", "--models", "rmf"], "there is no system 'rmf'"),
+        (["compare", "nowhere", "--modalities", "langage"], "did you mean 'language'"),
+        (["retrain", "nowhere", "--store", "s", "--into", "m"], "no such file or folder: /"),
         (["retrain", "v", "--store", "s", "--into", "m", "--margin", "-1"], "above 0, got -1"),
         (["tune", "--out", "x", "--data", "d", "--plan", "none.json"], "cannot be read"),
     ],

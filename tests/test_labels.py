@@ -11,6 +11,25 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DatasetError
 from rmfn.labels import find_repeats, read_labels
+from rmfn.targets import Target
+
+
+def test_a_number_off_its_scale_is_a_problem_of_its_row(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("video,mood,happy,tone\na,9,2,good\nb,-3,1,bad\nc,,0,good\nd,-3.1,,bad\n")
+    targets = (Target("mood"), Target("happy", "binary"), Target("tone", low=0, high=1))
+    assert read_labels(path).problems == ()
+    assert read_labels(path, targets=targets).problems == (
+        (2, "expected -3 to 3 as mood, found '9'"),
+        (2, "expected 0 or 1 as happy, found '2'"),
+        (5, "expected -3 to 3 as mood, found '-3.1'"),
+    )
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(DatasetError, match=r"none\.csv: no such file; expected a table of labels"):
+        read_labels(tmp_path / "none.csv")
+
 
 CELLS = ("", "0", "1.5", "-1", "nan", "inf", "1e999", "1,5", "a.mp4", "b", "train", "dev", "ann",
          '"', "x\ny", "\u0661", "_1", "1_0", "\x00", " ", "\ufeff")  # fmt: skip

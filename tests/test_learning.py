@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from flows.cli import main
-from rmfn.checkpoint import load_checkpoint
+from pipeline.errors import DatasetError
+from rmfn.checkpoint import CheckpointError, load_checkpoint
 from rmfn.dataset import save_dataset
-from tests.trained import make_dataset
+from tests.trained import folder_bytes, make_dataset
 
 QUICK = ("--epochs", 2, "--seeds", 0, "--hidden", "language=4", "acoustic=2", "--set", "fuse=4")
 
@@ -129,6 +131,98 @@ def test_a_mistake_is_one_line(folder, tmp_path, capfd, flags, said):
     assert "Traceback" not in stderr
     assert not stdout.strip()
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--lr", "-1"), "lr must be above 0, got -1"),
+        (("--batch", "0"), "batch must be at least 1, got 0"),
+        (("--model-kind", "nosuch"), "no model 'nosuch'"),
+        (("--set", "stagse=2"), "did you mean 'stages'"),
+        (("--hidden", "language=0"), "units must be at least 1, got 0"),
+        (("--modalities", "langage"), "did you mean 'language'? (there are language, visual, "),
+        (("--plan", "nope.json"), "nope.json: cannot be read as a plan"),
+        (("--device", "abacus"), "no device 'abacus'"),
+        (("--folds", "1"), "at least 2 folds"),
+    ],
+)
+def test_what_needs_no_data_is_told_before_they_are_read(tmp_path, capfd, flags, said):
+    out = tmp_path / "m"
+    status, _, stderr = run(capfd, "train", "--data", tmp_path / "none", "--out", out, *flags)
+    assert status == 2
+    assert said in stderr
+    assert not out.exists()
+
+
+def test_a_scale_is_seen_to_be_none_before_the_store_is_read(tmp_path, capfd):
+    data = ("--store", tmp_path / "none", "--labels", tmp_path / "none.csv")
+    status, _, stderr = run(capfd, "train", *data, "--target", "a:3:1", "--out", tmp_path / "m")
+    assert status == 2
+    assert "target 'a:3:1': expected a, a:LOW:HIGH" in stderr
+
+
+def test_a_failed_training_does_not_block_the_corrected_one(folder, tmp_path, capfd):
+    asked = ("train", "--data", folder / "data", "--target", "sentiment", *QUICK)
+    asked = (*asked, "--out", tmp_path / "m")
+    status, _, stderr = run(capfd, *asked, "--lr", "1e30")
+    assert status == 2
+    assert "the loss became" in stderr
+    assert run(capfd, *asked)[0] == 0
+
+
+def test_a_finished_model_is_replaced_only_if_that_is_said(folder, tmp_path, capfd):
+    out = tmp_path / "m"
+    shutil.copytree(folder / "m", out)
+    (out / "report.html").write_text("looked at")
+    before = folder_bytes(out)
+    for more in ((), ("--resume",)):
+        # No data are read for that.
+        status, _, stderr = run(capfd, "train", "--data", tmp_path / "none", "--out", out, *more)
+        assert status == 2
+        assert f"error: {out}: a finished model lies there; name another --out, or --replace" in (
+            stderr
+        )
+    assert folder_bytes(out) == before
+    data = ("--data", folder / "data", "--target", "mood")
+    status, _, stderr = run(capfd, "train", *data, *QUICK, "--out", out, "--replace")
+    assert status == 0, stderr
+    assert [target.name for target in load_checkpoint(out).manifest.labels] == ["mood"]
+
+
+def test_the_served_flow_replaces_only_if_that_is_said(folder, tmp_path):
+    from flows.train import train
+
+    asked = (str(folder / "m"), {"data": str(tmp_path / "none")}, [], None, None, False, None, [])
+    with pytest.raises(CheckpointError, match="a finished model lies there"):
+        train.fn(*asked, False)
+    with pytest.raises(DatasetError, match="no such data set folder"):
+        train.fn(*asked, True)
+
+
+def test_one_number_of_seeds_is_said_to_be_one_model(tmp_path, capfd):
+    asked = ("train", "--data", tmp_path / "none", "--out", tmp_path / "m", "--seeds")
+    said = "one model, of seed 5; for 5 models: --seeds 0 1 2 3 4"
+    assert said in run(capfd, *asked, "5")[2]
+    assert "one model" not in run(capfd, *asked, "0", "1")[2]
+
+
+@pytest.mark.parametrize(("begun", "said"), [(True, "--resume goes on"), (False, "nothing to go")])
+def test_an_interruption_says_whether_it_can_be_gone_on_with(
+    folder, tmp_path, capfd, monkeypatch, begun, said
+):
+    out = tmp_path / "m"
+
+    def interrupt(*_, **__):
+        if begun:
+            (out / "run" / "state").mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rmfn.train_dataset.train_dataset", interrupt)
+    data = ("--data", folder / "data", "--target", "sentiment")
+    status, _, stderr = run(capfd, "train", *data, "--out", out)
+    assert status == 130
+    assert said in stderr
 
 
 def test_bad_data_are_one_line(folder, tmp_path, capfd):

@@ -185,7 +185,7 @@ def test_headers(store, text, message):
 
 
 def test_files_that_are_none(store, tmp_path):
-    with pytest.raises(DatasetError, match="cannot be read as a table of labels"):
+    with pytest.raises(DatasetError, match=r"nothing\.csv: no such file; expected a table"):
         dataset_from_store(store.folder, tmp_path / "nothing.csv")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DatasetError, match="cannot be read as a table of labels"):
