@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flows.arguments import add_recipe, explain, new_file, new_folder
+from rmfn.wording import describe_value
 
 if TYPE_CHECKING:
     from flows.batch import Told
 
 SHOWN = 40  # clips; of more than these only the failed ones are listed
+WIDE = 3  # labels; of more than these there is no column each
 
 BATCH_TEXT = """\
 examples:
@@ -190,25 +192,39 @@ def describe_record(record: dict[str, Any]) -> str:
 
 
 def tabulate_clips(clips: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a clip for people."""
+    """A row a clip for people, with what was predicted of it as a whole."""
+    labels = list(dict.fromkeys(label for clip in clips for label in clip.get("overall") or ()))
     rows = []
     for clip in clips:
         quality = clip["quality"] or {}
         face, speech = quality.get("face_share"), quality.get("speech_share")
         same = f"the same bytes as {clip['same_as']}" if clip["same_as"] else None
-        rows.append(
-            {
-                "clip": clip["path"],
-                "status": clip["status"],
-                "seconds": f"{clip['seconds']:.1f}",
-                "words": quality.get("words"),
-                "speech": None if speech is None else f"{speech:.0%}",
-                "face": None if face is None else f"{face:.0%}",
-                "stage": clip["stage"],
-                "why": _shorten(clip["reason"]) if clip["reason"] else same,
-            }
-        )
+        before = {
+            "clip": clip["path"],
+            "status": clip["status"],
+            "seconds": f"{clip['seconds']:.1f}",
+            "words": quality.get("words"),
+            "speech": None if speech is None else f"{speech:.0%}",
+            "face": None if face is None else f"{face:.0%}",
+        }
+        after = {
+            "stage": clip["stage"],
+            "why": _shorten(clip["reason"]) if clip["reason"] else same,
+        }
+        rows.append({**before, **_tell_overall(clip, labels, {*before, *after}), **after})
     return rows
+
+
+def _tell_overall(
+    clip: dict[str, Any], labels: list[str], taken: set[str]
+) -> dict[str, str | None]:
+    """A cell a label; of many labels one cell for all, or the table would be too wide."""
+    overall = clip.get("overall") or {}
+    told = {label: describe_value(found) for label, found in overall.items()}
+    if len(labels) > WIDE:
+        text = ", ".join(f"{label} {value}" for label, value in told.items())
+        return {"predicted": text or None}
+    return {f"predicted {x}" if x in taken else x: told.get(x) for x in labels}
 
 
 def show_report(report: dict[str, Any]) -> None:
@@ -226,6 +242,9 @@ def show_report(report: dict[str, Any]) -> None:
         rows = [
             {**row, "clip": os.path.relpath(row["clip"], root)} for row in tabulate_clips(listed)
         ]
+        # Where all went well nothing is to be said of why.
+        empty = {name for name in ("stage", "why") if all(row[name] is None for row in rows)}
+        rows = [{name: x for name, x in row.items() if name not in empty} for row in rows]
         what = "clips" if listed is clips else "clips that failed"
         show_rows(f"{what}, below {root}", rows)
     length = sum(c["duration"] or 0.0 for c in clips if c["status"] == "done")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import new_file, new_folder
+from flows.arguments import new_file, new_folder, wrote_json
 
 IMPORT = """\
 formats:
@@ -120,21 +120,21 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
 
 def _import(options: argparse.Namespace) -> int:
     from flows.display import results, screen, show_rows
-    from pipeline.records import to_json, write_json
+    from flows.run import open_recipe
     from rmfn.dataset import check_splits, hash_dataset, save_dataset
     from rmfn.overview import describe_dataset
     from rmfn.splits import give_splits, group_segments, make_splits
 
+    if options.splits and options.shares:  # mistakes are told before any work
+        raise ValueError("say either --splits or --shares")
+    recipe = open_recipe(options.recipe) if options.recipe else None
     with screen.status(f"reading {options.format}"):
         dataset = _read(options)
-    if options.recipe and options.format != "timed":
-        from flows.run import open_recipe
+    if recipe is not None and options.format != "timed":
         from rmfn.word_features import add_word_features
 
         with screen.status("making columns from the words"):
-            dataset = add_word_features(dataset, open_recipe(options.recipe).provenance)
-    if options.splits and options.shares:
-        raise ValueError("say either --splits or --shares")
+            dataset = add_word_features(dataset, recipe.provenance)
     if options.splits:
         dataset = replace(dataset, splits=give_splits(options.splits, dataset.videos))
     if options.shares:
@@ -148,13 +148,10 @@ def _import(options: argparse.Namespace) -> int:
         )
     save_dataset(dataset, options.out)
     rows = describe_dataset(dataset)
-    if options.json == "-":
-        print(to_json({row["what"]: row["found"] for row in rows}))
-        return 0
-    show_rows(f"{dataset.name}: {dataset.source}", rows)
-    if options.json:
-        write_json(options.json, {row["what"]: row["found"] for row in rows})
-    results.print(f"written: {options.out} (hash {hash_dataset(dataset)[:12]})")
+    if options.json != "-":
+        show_rows(f"{dataset.name}: {dataset.source}", rows)
+    if not wrote_json(options.json, {row["what"]: row["found"] for row in rows}):
+        results.print(f"written: {options.out} (hash {hash_dataset(dataset)[:12]})")
     return 0
 
 

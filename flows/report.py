@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rmfn.segments import Segments
 
 PAGE = "report.html"
+OF_TRAININGS = ("figures", "data", "store", "labels", "timed", "split", "against", "videos")
 
 REPORT = """\
 One HTML file that needs nothing beside it and no network: learning curves, predicted against true,
@@ -73,6 +74,11 @@ def _report(options: argparse.Namespace) -> int:
     )
     out = Path(options.out or beside)
     if any((Path(options.folder) / name).is_file() for name in (QUESTION, TABLE)):
+        if said := [f"--{name}" for name in OF_TRAININGS if getattr(options, name)]:
+            raise ValueError(
+                f"{options.folder} is a comparison, whose page has all of it: {', '.join(said)} "
+                f"{'is' if len(said) == 1 else 'are'} for the page of a training"
+            )
         from rmfn.comparison import load_comparison
         from rmfn.pages.comparison import write_comparison_page
 

@@ -59,4 +59,5 @@ class Pace:
         if self._started is None or self._worked + begun <= 0:
             return None
         spent = time.monotonic() - self._started
-        return (self._rest - begun) * spent / (self._worked + begun)
+        # Weights that are subtracted one by one end a little below 0.
+        return max(0.0, self._rest - begun) * spent / (self._worked + begun)

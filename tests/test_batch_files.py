@@ -7,7 +7,7 @@ import json
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from flows.batch_command import describe_time, describe_told
+from flows.batch_command import describe_time, describe_told, show_report, tabulate_clips
 from flows.batch_files import tabulate_predictions, write_batch
 from pipeline.store import Store
 
@@ -35,6 +35,32 @@ def test_a_row_for_the_clip_and_for_each_utterance():
     }  # fmt: skip
     assert rows[1]["mood"] is None
     assert rows[2]["mood.happy"] == 0.25
+
+
+def test_people_see_what_was_predicted():
+    clips = [{"seconds": 1.0, "quality": None, "same_as": None, "reason": None, **each}
+             for each in (GOOD, BAD)]  # fmt: skip
+    rows = tabulate_clips(clips)
+    assert [(row["sentiment"], row["mood"]) for row in rows] == [("+1.50", "sad"), (None, None)]
+    assert "sentiment" not in tabulate_clips(clips[1:])[0]
+    # A label may be called as a column is; many labels share one.
+    strange = {**clips[0], "overall": {"clip": NUMBER}}
+    assert tabulate_clips([strange])[0]["clip"] == "v/a.mp4"
+    many = {**clips[0], "overall": {name: NUMBER for name in "abcd"}}
+    assert tabulate_clips([many])[0]["predicted"] == "a +1.50, b +1.50, c +1.50, d +1.50"
+
+
+def test_the_table_fits_a_page(capsys):
+    clips = [{"seconds": 1.0, "quality": None, "same_as": None, "reason": None, **each}
+             for each in (GOOD, {**BAD, "reason": "it is no video"})]  # fmt: skip
+    show_report({"clips": clips[:1], "seconds": 1.0, "passed_over": 0})
+    shown = capsys.readouterr().out
+    assert "+1.50" in shown
+    assert "why" not in shown  # nothing to be said
+    show_report({"clips": clips, "seconds": 1.0, "passed_over": 0})
+    shown = capsys.readouterr().out
+    assert "it is no video" in shown
+    assert max(map(len, shown.splitlines())) <= 110
 
 
 def test_files_for_people_and_programs(tmp_path):

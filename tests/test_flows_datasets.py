@@ -53,7 +53,9 @@ def test_splits_are_given_or_made(tmp_path, capsys):
     made = load_dataset(out).splits
     assert set(made) == {"train", "valid", "test"}
     assert made[::2] == made[1::2]
-    assert main(["import", "misa", pkl, "--out", out, *given, *shares]) == 2
+    # before anything is read
+    assert main(["import", "misa", str(tmp_path / "none"), "--out", out, *given, *shares]) == 2
+    assert "say either --splits or --shares" in capsys.readouterr().err
     (tmp_path / "splits.json").write_text(json.dumps({"train": ["v0"], "test": ["v0"]}))
     assert main(["import", "misa", pkl, "--out", out, *given]) == 2
     assert "video 'v0' is in train and test" in capsys.readouterr().err

@@ -36,6 +36,17 @@ def test_clips_weigh_what_they_last(clock):
     assert made.estimate() == 0
 
 
+def test_no_time_is_below_nothing(clock):
+    """What is left of a sum is a little below 0 when its parts are taken away one by one."""
+    made = Pace({A: 0.1, B: 0.2, C: 0.1})
+    made.begin()
+    clock[0] += 1000
+    made.end(C, worked=True)
+    made.end(B, worked=True)
+    made.tell(A, 1.0)
+    assert str(made.estimate()) == "0.0"
+
+
 def test_what_was_not_worked_on_says_nothing_of_the_speed(clock):
     made = Pace({A: 1000.0, B: 9.0, C: 19.0})
     made.begin()

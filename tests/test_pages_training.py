@@ -273,6 +273,13 @@ def test_the_command(made, tmp_path, capsys):
     (tmp_path / "cmp" / "table.json").write_text(to_json(asdict(FOUND)))
     assert main(["report", str(tmp_path / "cmp")]) == 0
     assert "Comparison report" in (tmp_path / "cmp" / "report.html").read_text()
+    capsys.readouterr()
+    for flags in (["--figures", str(tmp_path / "fg")], ["--data", str(dataset), "--split", "test"]):
+        assert main(["report", str(tmp_path / "cmp"), *flags]) == 2
+        said = capsys.readouterr()
+        assert f"{flags[0]}" in said.err
+        assert "for the page of a training" in said.err
+        assert "written" not in said.out
 
 
 def test_segments_that_nobody_labelled_are_not_counted(made):
