@@ -10,6 +10,7 @@ from typing import Any
 from flows.arguments import add_limits, explain, new_file
 
 SHOWN = 40  # clips; of more than these only those with a fault are listed
+WORSE = ("ok", "unknown", "flagged", "rejected")
 COLUMNS = {
     "face_share": "face",
     "speech_share": "speech",
@@ -39,7 +40,8 @@ flags a clip, or rejects it if you say so:
   clipped_share       above 0.001  of the sound that is at full scale
   level               below -40    of the loud parts, in dB (0 is full scale)
 
-What a clip does not have (a sound file has no face) is not judged.
+What a clip does not have (a sound file has no face) is not judged. A clip that was processed with a
+transcript and by recognition has a row each; counted is the worse one.
 
 --quality FILE.toml holds limits for this command and for rmfn train:
 
@@ -60,7 +62,9 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     quality.add_argument(
         "--json", type=new_file, metavar="FILE", help="write all of it here; - for stdout"
     )
-    quality.add_argument("--csv", type=new_file, metavar="FILE", help="write a row a clip here")
+    quality.add_argument(
+        "--csv", type=new_file, metavar="FILE", help="write the rows here, with every measure"
+    )
 
 
 def _quality(options: argparse.Namespace) -> int:
@@ -80,16 +84,22 @@ def _quality(options: argparse.Namespace) -> int:
     listed = clips if len(clips) <= SHOWN else [c for c in clips if c["status"] != "ok"]
     if listed:
         show_rows("clips" if listed is clips else "clips with a fault", tabulate(listed))
-    results.print(", ".join(f"{count} {status}" for status, count in counts.items()) or "no clips")
+    said = ", ".join(f"{count} {status}" for status, count in counts.items())
+    many = sum(counts.values())
+    results.print(f"{many} clip{'' if many == 1 else 's'}: {said}" if counts else "no clips")
     wrote_json(options.json, describe(clips, limits))
     if options.csv:
         results.print(f"written: {options.csv}")
     return 0
 
 
-def count_clips(clips: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How many are ok, flagged, rejected or unknown."""
-    counted = Counter(clip["status"] for clip in clips)
+def count_clips(rows: Sequence[dict[str, Any]]) -> dict[str, int]:
+    """How many clips are ok, flagged, rejected or unknown; of one with several rows (with a
+    transcript and as recognised, or of several recipes) the worst counts."""
+    worst: dict[str, int] = {}
+    for row in rows:
+        worst[row["id"]] = max(worst.get(row["id"], 0), WORSE.index(row["status"]))
+    counted = Counter(WORSE[place] for place in worst.values())
     order = ("ok", "flagged", "rejected", "unknown")
     return {status: counted[status] for status in order if counted[status]}
 
@@ -104,13 +114,20 @@ def describe(clips: Sequence[dict[str, Any]], limits: Any) -> dict[str, Any]:
 
 
 def tabulate(clips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a clip for people."""
+    """A row a clip for people; of several rows of a clip it is said by which recipe they are, and
+    where their words are from."""
     recipes = {clip["recipe"] for clip in clips}
+    words = [_tell_words(clip["key"]) for clip in clips]
+    told = Counter((c["id"], c["recipe"], said) for c, said in zip(clips, words, strict=True))
+    if max(told.values(), default=0) > 1:  # several transcripts, or a recipe that was changed
+        words = [f"{said} {clip['key']}" for clip, said in zip(clips, words, strict=True)]
     rows = []
-    for clip in clips:
+    for clip, said in zip(clips, words, strict=True):
         row = {"clip": clip["clip"], "status": clip["status"]}
         if len(recipes) > 1:
             row["recipe"] = clip["recipe"]
+        if len(set(words)) > 1:
+            row["words"] = said
         for name, heading in COLUMNS.items():
             value = clip[name]
             share = name.endswith("_share")
@@ -118,6 +135,11 @@ def tabulate(clips: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         row["why"] = ", ".join(clip["reasons"])
         rows.append(row)
     return rows
+
+
+def _tell_words(key: str) -> str:
+    """The key of rows with a transcript goes on with the transcript's."""
+    return "transcript" if "-" in key else "recognised"
 
 
 def write_csv(path: str, clips: Sequence[dict[str, Any]]) -> None:

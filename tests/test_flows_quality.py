@@ -68,6 +68,30 @@ def test_people_see_a_table(store, capsys):
     assert "10%" in line
 
 
+def test_a_clip_with_and_without_a_transcript_is_one_clip(store, capsys):
+    def put(key, quality):
+        notes = {"clip": "aa.mp4", "recipe": "{}", "quality": json.dumps(quality)}
+        Store(store).put_sequence(key, make_rows("aa", [0.9], [1]), notes)
+
+    def list_words():
+        assert main(["quality", store]) == 0
+        shown = capsys.readouterr().out
+        lines = [line.replace("│", " ").split() for line in shown.splitlines() if "aa.mp4" in line]
+        return [line[1:3] for line in lines], shown
+
+    assert "words" not in list_words()[1]
+    put("k-1234", spoil(face_share=0.1))
+    words, shown = list_words()
+    assert words == [["ok", "recognised"], ["flagged", "transcript"]]
+    assert "3 clips: 3 flagged" in shown  # of two rows the worse counts
+    assert main(["quality", store, "--json", "-"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"] == {"flagged": 3}
+    put("k-5678", GOOD)
+    shown = list_words()[1]
+    for key in ("k-1234", "k-5678"):
+        assert f"transcript {key}" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
