@@ -22,6 +22,10 @@ from flows.arguments import (
 )
 from rmfn.systems import TITLES
 
+# As rmfn.runs has it; but nothing is loaded to tell of an interruption: what was itself interrupted
+# while it was loaded would crash.
+STATE = "run/state"
+
 TRAIN_TEXT = """\
 examples:
   rmfn extract videos/ --store features            first, the features of your videos
@@ -179,7 +183,8 @@ def _train(options: argparse.Namespace) -> int:
     try:
         return _do_train(options)
     except KeyboardInterrupt:
-        print(_describe_interrupt(options), file=sys.stderr)
+        begun = options.out is not None and (Path(options.out) / STATE).is_dir()
+        print(_describe_interrupt(begun, options.cross_validate), file=sys.stderr)
         return 130
 
 
@@ -229,12 +234,10 @@ def _do_train(options: argparse.Namespace) -> int:
     return 0
 
 
-def _describe_interrupt(options: argparse.Namespace) -> str:
-    from rmfn.runs import RUN, Run
-
-    if options.cross_validate:
+def _describe_interrupt(begun: bool, only_measured: bool) -> str:
+    if only_measured:
         return "interrupted; a cross-validation alone keeps nothing"
-    if options.out and Run(Path(options.out) / RUN).unfinished:
+    if begun:
         return "interrupted; the finished epochs are kept: the same command with --resume goes on"
     return "interrupted before an epoch was finished: there is nothing to go on with"
 

@@ -13,6 +13,7 @@ from flows.cli import main
 from pipeline.errors import DatasetError
 from rmfn.checkpoint import CheckpointError, load_checkpoint
 from rmfn.dataset import save_dataset
+from rmfn.runs import RUN, STATE
 from tests.trained import folder_bytes, make_dataset
 
 QUICK = ("--epochs", 2, "--seeds", 0, "--hidden", "language=4", "acoustic=2", "--set", "fuse=4")
@@ -215,7 +216,7 @@ def test_an_interruption_says_whether_it_can_be_gone_on_with(
 
     def interrupt(*_, **__):
         if begun:
-            (out / "run" / "state").mkdir(parents=True)
+            (out / RUN / STATE).mkdir(parents=True)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("rmfn.train_dataset.train_dataset", interrupt)
