@@ -18,8 +18,8 @@ from rmfn.corpora import LabelledSegment, make_sequences
 from rmfn.evaluate import evaluate_dataset
 from rmfn.predict import Predictor
 from rmfn.running import TrainSettings
-from rmfn.train_dataset import cross_validate_dataset
-from rmfn.train_timed import PLAN, train_timed
+from rmfn.train_dataset import cross_validate_dataset, train_dataset
+from rmfn.train_timed import PLAN
 
 SMALL = replace(
     PLAN,
@@ -80,7 +80,9 @@ def timed(tmp_path):
 
 def test_a_file_becomes_a_folder_that_predicts(timed, tmp_path):
     seen = []
-    manifest = train_timed(timed, tmp_path / "toy", SMALL, card=OLD_CARD, on_progress=seen.append)
+    manifest = train_dataset(
+        open_data(timed=str(timed)), SMALL, tmp_path / "toy", seen.append, card=OLD_CARD
+    )
     assert manifest.name == "toy"
     assert manifest.members == 2
     assert "v0" not in manifest.splits["train"]  # the split test is not learned from
@@ -126,7 +128,7 @@ def test_labels_must_be_on_the_scale_and_may_be_missing(timed, tmp_path):
     row = json.loads(lines[1])
     timed.write_text("\n".join([json.dumps({**row, "label": 5}), *lines[2:]]))
     with pytest.raises(DatasetError, match=r"'s1' has the sentiment 5, expected -3 to 3"):
-        train_timed(timed, tmp_path / "m", SMALL)
+        train_dataset(open_data(timed=str(timed)), SMALL, tmp_path / "m")
     assert not (tmp_path / "m").exists()
     timed.write_text("\n".join([json.dumps({**row, "label": None}), *lines[2:]]))
     found = cross_validate_dataset(open_data(timed=str(timed)), SMALL)
@@ -136,7 +138,7 @@ def test_labels_must_be_on_the_scale_and_may_be_missing(timed, tmp_path):
 def test_too_few_videos_are_said(timed, tmp_path):
     timed.write_text("\n".join(timed.read_text().splitlines()[1:2]))
     with pytest.raises(DatasetError, match="1 videos cannot be split into 2 parts"):
-        train_timed(timed, tmp_path / "m", SMALL)
+        train_dataset(open_data(timed=str(timed)), SMALL, tmp_path / "m")
 
 
 def test_a_folder_that_is_something_else_is_refused_before_the_work(timed, tmp_path):
@@ -144,7 +146,7 @@ def test_a_folder_that_is_something_else_is_refused_before_the_work(timed, tmp_p
     (tmp_path / "photos" / "cat.jpg").write_bytes(b"cat")
     seen = []
     with pytest.raises(CheckpointError, match="is no checkpoint"):
-        train_timed(timed, tmp_path / "photos", SMALL, on_progress=seen.append)
+        train_dataset(open_data(timed=str(timed)), SMALL, tmp_path / "photos", seen.append)
     assert not seen
 
 
@@ -152,4 +154,4 @@ def test_the_test_split_is_not_learned_from(timed, tmp_path):
     rows = [json.loads(line) for line in timed.read_text().splitlines()]
     timed.write_text("\n".join(json.dumps({**row, "split": "test"}) for row in rows))
     with pytest.raises(DatasetError, match="all segments are of the split test"):
-        train_timed(timed, tmp_path / "m", SMALL)
+        train_dataset(open_data(timed=str(timed)), SMALL, tmp_path / "m")
