@@ -169,7 +169,8 @@ def _show_difference(against: Mapping[str, Any] | None) -> list[str]:
         if p < 0.01
         else f"{p:.2f}"[1:]
     )
-    return [f"{_shorten(against['difference'], sign=True)} ({low} to {high})", shown]
+    interval = "" if "-" in (low, high) else f" ({low} to {high})"  # of one video there is none
+    return [f"{_shorten(against['difference'], sign=True)}{interval}", shown]
 
 
 def _show_costs(row: Row) -> list[str]:

@@ -128,7 +128,7 @@ def test_of_one_video_no_interval_is_known(tmp_path):
     (tmp_path / "table.json").write_text(to_json(asdict(replace(FOUND, rows=(row, RMFN)))))
     again = load_comparison(tmp_path / "table.json")
     assert again.rows[0].intervals == {"mood": (None, None)}
-    assert "-.012 (- to -)" in tabulate(again)
+    assert "| -.012 | - |" in tabulate(again)
     assert draw(again).startswith(b"\x89PNG")
     errors = draw_errors(again, MOOD, list(again.rows))["data"][1]
     assert (errors["error_x"]["array"], errors["customdata"]) == (
