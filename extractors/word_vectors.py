@@ -32,7 +32,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from extractors.weights import SUMS, WeightsDamaged, hash_file
+from extractors.weights import SUMS, WeightsDamaged
+from extractors.weights_hash import hash_file
 
 VECTORS, WORDS, ABOUT = "vectors.npy", "words.arrow", "table.json"
 LOOKED_AT = 100  # lines from which the size of vectors is found where no header says it

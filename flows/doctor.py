@@ -17,8 +17,8 @@ from extractors.weights import (
     advise,
     list_places,
     locate_weights,
-    verify_weights,
 )
+from extractors.weights_hash import verify_weights
 from flows.machine import Line, examine_machine, line
 from flows.packages import examine_packages, examine_presence
 from pipeline.recipe import MANY, STEPS, Recipe

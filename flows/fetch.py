@@ -12,9 +12,8 @@ from extractors.weights import (
     WeightsMissing,
     find_cached,
     locate_weights,
-    remove_damaged,
-    verify_weights,
 )
+from extractors.weights_hash import remove_damaged, verify_weights
 from flows.doctor import describe_model, list_models
 from pipeline.recipe import Recipe
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from extractors import BACKENDS
-from extractors.weights import identify_weights
+from extractors.weights_hash import identify_weights
 from pipeline.errors import RecipeError, RecipeMismatch
 
 RECIPES = Path(__file__).parent / "recipes"

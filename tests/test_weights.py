@@ -14,10 +14,9 @@ from extractors.weights import (
     Weights,
     WeightsDamaged,
     WeightsMissing,
-    identify_weights,
     locate_weights,
-    verify_weights,
 )
+from extractors.weights_hash import identify_weights, verify_weights
 from tests.hub import plant
 
 
