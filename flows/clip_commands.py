@@ -110,14 +110,6 @@ def _predict(options: argparse.Namespace) -> int:
     from flows.run import predict_clip
     from pipeline.transcripts import find_transcript
 
-    if not options.transcript and (beside := find_transcript(options.clip)):
-        screen.print(
-            f"note: {beside} lies beside the clip; --transcript {beside} reads it and recognises "
-            "nothing",
-            style="dim",
-            markup=False,
-            soft_wrap=True,
-        )
     with show_stages() as progress:
         record = predict_clip(
             options.clip,
@@ -132,6 +124,9 @@ def _predict(options: argparse.Namespace) -> int:
         )
     if options.json != "-":
         show_prediction(record, record["model"].get("scales", {}))
+        if not options.transcript and (beside := find_transcript(options.clip)):
+            note = f"note: {beside} lies beside the clip; --transcript {beside} reads it"
+            screen.print(note, style="dim", markup=False, soft_wrap=True)
     if wrote_json(options.json, record):
         return 0
     for made in (options.report, options.figures):

@@ -7,9 +7,8 @@ go side by side: the words in this process, the tracks each in a process of thei
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +27,7 @@ from pipeline.store import Store
 Spans = list[tuple[float, float]]
 """Stretches [start, end) of a clip in s, in order and apart."""
 
+GRACE = 10.0  # s in which a stage that was given up has ended its process
 MARGIN = 0.25  # s around a word in which frames are looked at, where only those of words are
 
 
@@ -53,16 +53,25 @@ def process_clip(
     WeightsMissing : a model of the recipe is not on this machine.
     """
     run = ClipRun(open_clip(path), recipe, transcript, store, progress)
-    with _side_by_side(run) as threads:
-        words = threads.submit(find_words, run)
-        language = threads.submit(lambda: _embed_ahead(run, words.result()))
-        tracks = {
-            modality: threads.submit(track_modality, run, modality, words.result)
-            for modality in ("visual", "acoustic")
-        }
+    threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stage")
+    words = threads.submit(find_words, run)
+    language = threads.submit(lambda: _embed_ahead(run, words.result()))
+    tracks = {
+        modality: threads.submit(track_modality, run, modality, words.result)
+        for modality in ("visual", "acoustic")
+    }
+    try:
         _wait_for_all([words, language, *tracks.values()])
-        measured = {modality: track.result() for modality, track in tracks.items()}
-        return assemble(run, words.result(), measured, language.result())
+    except BaseException:
+        # One has failed, or somebody interrupts. What is measured is ended at once; for a
+        # recognition, which may take minutes to look up, nobody waits.
+        run.stopped.set()
+        wait(tracks.values(), timeout=GRACE)
+        raise
+    finally:
+        threads.shutdown(wait=False)
+    measured = {modality: track.result() for modality, track in tracks.items()}
+    return assemble(run, words.result(), measured, language.result())
 
 
 def find_words(run: ClipRun) -> tuple[Word, ...]:
@@ -190,20 +199,6 @@ def _embed_ahead(run: ClipRun, words: tuple[Word, ...]) -> WordFeatures | None:
     """Those rows, while face and voice are measured; None if they will not be asked for."""
     wanted = run.recipe.language and not has_rows(run)
     return embed_words(run, words) if wanted else None
-
-
-@contextmanager
-def _side_by_side(run: ClipRun) -> Iterator[ThreadPoolExecutor]:
-    """Threads for the stages of a run. When one has failed, or somebody interrupts, the others are
-    told to give up and nobody waits for them: a recognition may take minutes to look up."""
-    threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="stage")
-    try:
-        yield threads
-    except BaseException:
-        run.stopped.set()
-        threads.shutdown(wait=False, cancel_futures=True)
-        raise
-    threads.shutdown()
 
 
 def _wait_for_all(futures: list[Future]) -> None:

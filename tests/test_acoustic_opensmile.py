@@ -20,7 +20,7 @@ def sound(samples, rate: int = RATE) -> Audio:
 def test_without_the_package_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "opensmile", None)
     assert len(OpenSmile().names) == len(set(OpenSmile().names)) == 25
-    with pytest.raises(WeightsMissing, match=r"pip install 'rmfn\[opensmile\]'"):
+    with pytest.raises(WeightsMissing, match=r"pip install 'opensmile>=2.6,<3'"):
         OpenSmile()(sound(np.zeros(RATE)))
 
 

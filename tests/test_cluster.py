@@ -128,7 +128,7 @@ def test_a_scheduler_that_is_not_there_is_told(monkeypatch):
 
 def test_without_dask_what_to_install_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ValueError, match=r"pip install 'rmfn\[dask\]'"):
+    with pytest.raises(ValueError, match=r"make setup installs it"):
         Cluster("tcp://127.0.0.1:9")(do, [("add", 1)], 1, print)
 
 

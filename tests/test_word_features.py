@@ -119,7 +119,7 @@ def test_nor_does_a_search_or_a_comparison(store, tmp_path, command, monkeypatch
 
 
 def test_a_version_in_use_that_reads_them_keeps_them(store, tmp_path, monkeypatch):
-    monkeypatch.setattr("flows.collect.read_labelled", lambda *_: store)
+    monkeypatch.setattr("flows.collect.read_labelled", lambda *_, **__: store)
     plan = replace(PLAN, targets=(SENTIMENT,))
 
     def train_next(name: str, keep: bool = False) -> tuple[str, ...]:
