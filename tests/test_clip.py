@@ -157,6 +157,14 @@ def test_pictures_in_a_folder_are_not_taken_for_clips(tmp_path, kind):
         _refused(path, "a still picture")
 
 
+def test_a_table_is_not_taken_for_an_animation_of_a_terminal(tmp_path):
+    path = tmp_path / "export.txt"
+    path.write_text("#Study : talks\t\t\t\n" + "1\t0.25\tRobert\tneutral\t\n" * 5000)
+    with av.open(str(path)) as container:
+        assert container.format.name == "tty"  # what FFmpeg makes of it
+    assert sniff_media(path) is None
+
+
 def test_playlists_open_no_other_file(video, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.mp4").write_bytes(video.read_bytes())
