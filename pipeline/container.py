@@ -29,8 +29,8 @@ EXPECTED = "expected a video or sound file"
 SNIFF_BYTES = 1 << 16  # as much as is read to see what a file is
 # What MP4's relatives for still pictures, and for bursts of them, call themselves.
 STILLS = ("avif", "avis", "heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
-# Moving pictures that never have sound, in which nobody keeps talks. "tty" is text: FFmpeg takes some
-# tables for animations of a terminal.
+# Moving pictures that never have sound, in which nobody keeps talks. "tty" is text: FFmpeg takes
+# some tables for animations of a terminal.
 SILENT = ("apng", "gif", "tty")
 # Decoders that look at the first pictures to see what they are take no more memory than later.
 _ALONE = {"protocol_whitelist": "none", "max_pixels": str(MAX_PIXELS)}
