@@ -8,15 +8,12 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from flows.cli import main
 from tests.conftest import ROOT
 from tests.toy_batch import make_video
-
-RMFN = Path(sys.executable).parent / "rmfn"
 
 
 @pytest.fixture
@@ -90,7 +87,7 @@ def test_a_prediction_that_is_told_to_end_does_and_says_so(sent, status, said, t
     clip = make_video(tmp_path / "a.mp4", 1.0)
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     process = subprocess.Popen(
-        [str(RMFN), "predict", str(clip)],
+        [sys.executable, "-m", "flows.cli", "predict", str(clip)],
         stderr=subprocess.PIPE, text=True, cwd=ROOT, env=env,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
