@@ -20,6 +20,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from extractors.threads import leave_cores_to_stages
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("RMFN_SHARED", ROOT.parent / "shared"))
 
@@ -31,6 +33,9 @@ def shared(name: str) -> Path:
         pytest.skip(f"{name} is not at {SHARED} (set RMFN_SHARED)")
     return path
 
+
+# Two files are tested at a time; threads that wait for each other would take three times as long.
+leave_cores_to_stages()
 
 # The same examples every time, however busy the machine is, and nothing written down.
 settings.register_profile("here", derandomize=True, deadline=None, database=None)
