@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate, count
+from itertools import accumulate
 from typing import Any
 
 # Contractions that transcripts without apostrophes leave readable in one way only, and "its", which
@@ -70,12 +71,12 @@ def without_notes(tokens: Sequence[str]) -> list[str]:
     ['', '', 'Well,', '', 'thank', 'you', '(really).']
     """
     left = list(tokens)
-    starts = dict(zip(accumulate((len(token) + 1 for token in tokens), initial=0), count()))
+    # Where each begins in the text, and where one more would: each ends a space before the next.
+    starts = list(accumulate((len(token) + 1 for token in tokens), initial=0))
     for note in _NOTE.finditer(" ".join(tokens)):
-        size = len(note[0].split(" "))
-        if size <= LONGEST_NOTE:
-            first = starts[note.start()]
-            left[first : first + size] = [""] * size
+        first, last = bisect_left(starts, note.start()), bisect_right(starts, note.end() + 1) - 1
+        if last - first <= LONGEST_NOTE:
+            left[first:last] = [""] * (last - first)
     return left
 
 

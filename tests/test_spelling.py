@@ -52,6 +52,11 @@ def test_notes_about_sounds_are_not_spoken(text, read):
     assert " ".join(word or "_" for word in without_notes(text.split())) == read
 
 
+def test_of_tokens_that_hold_spaces_only_whole_ones_are_notes():
+    tokens = ["new [x] york", "[sad music]", "", "ok [x]", "a"]
+    assert without_notes(tokens) == ["new [x] york", "", "", "ok [x]", "a"]
+
+
 @pytest.mark.parametrize("token", ["Don't", "dont", "movie!", "It's", "3D", "--"])
 def test_plain_words_stay(token):
     assert plain_word(plain_word(token)) == plain_word(token)
