@@ -33,6 +33,7 @@ from extractors.stretches import (
     WORDS_A_SECOND,
     Placed,
     Stretch,
+    check_cutting,
     cut_by_times,
     time_words,
 )
@@ -80,10 +81,7 @@ class Sphinx:
     GOOD_SCORE: ClassVar[float] = 0.85
 
     def __post_init__(self) -> None:
-        if not self.window >= 2:
-            raise ValueError(f"window must be at least 2 seconds, got {self.window}")
-        if not self.pad >= 0:
-            raise ValueError(f"pad must not be negative, got {self.pad}")
+        check_cutting(self.window, self.pad)
 
     def require_language(self, language: str) -> None:
         """See that the language can be aligned.

@@ -29,6 +29,7 @@ from extractors.stretches import (
     WORDS_A_SECOND,
     Placed,
     Stretch,
+    check_cutting,
     cut_by_times,
     time_words,
 )
@@ -91,10 +92,7 @@ class Wav2Vec2:
     device: str = field(default="cpu", compare=False)
 
     def __post_init__(self) -> None:
-        if not self.window >= 2:
-            raise ValueError(f"window must be at least 2 seconds, got {self.window}")
-        if not self.pad >= 0:
-            raise ValueError(f"pad must not be negative, got {self.pad}")
+        check_cutting(self.window, self.pad)
         if self.language != "auto":
             describe_model(self.model, self.language)
 

@@ -33,6 +33,19 @@ class Stretch:
     end: float
 
 
+def check_cutting(window: float, pad: float) -> None:
+    """See that what every aligner is told of stretches makes sense (s).
+
+    Raises
+    ------
+    ValueError : it does not.
+    """
+    if not window >= 2:
+        raise ValueError(f"window must be at least 2 seconds, got {window}")
+    if not pad >= 0:
+        raise ValueError(f"pad must not be negative, got {pad}")
+
+
 def cut_by_times(transcript: Transcript, duration: float, pad: float) -> list[Stretch]:
     """Stretches from the rough times of the segments; what has none fills the gap it stands in.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,23 +58,19 @@ def refuse_replacing(options: argparse.Namespace) -> None:
     ------
     ValueError : one is.
     """
-    given = {
-        name: value if isinstance(value, list) else [value] for name, value in vars(options).items()
-    }
-    flat = [
-        (name, text) for name, texts in given.items() for text in texts if isinstance(text, str)
+    given = [
+        (name, text)
+        for name, value in vars(options).items()
+        for text in (value if isinstance(value, list) else [value])
+        if isinstance(text, str) and os.path.isfile(text)
     ]
-    files = [(name, text) for name, text in flat if os.path.isfile(text)]
-    for out, written in files:
-        for source, read in files:
-            if (
-                isinstance(written, Output)
-                and not isinstance(read, Output)
-                and os.path.samefile(written, read)
-            ):
-                raise ValueError(
-                    f"--{out} {written}: this is the {source} that is to be read; it would be lost"
-                )
+    read = [(name, text) for name, text in given if not isinstance(text, Output)]
+    written = [(name, text) for name, text in given if isinstance(text, Output)]
+    for (out, target), (source, file) in product(written, read):
+        if os.path.samefile(target, file):
+            raise ValueError(
+                f"--{out} {target}: this is the {source} that is to be read; it would be lost"
+            )
 
 
 def explain(parser: argparse.ArgumentParser, text: str) -> None:
@@ -167,6 +164,11 @@ def add_target(parser: argparse.ArgumentParser) -> None:
         "scale what A2 and F1 count as positive: sentiment:1:5:3 is 3 and more (default: the "
         "middle of the scale and more)",
     )
+
+
+def add_json(parser: argparse.ArgumentParser, text: str) -> None:
+    """Where the record goes; `wrote_json` writes it."""
+    parser.add_argument("--json", type=new_file, metavar="FILE", help=f"{text}; - for stdout")
 
 
 def wrote_json(file: str | None, record: Any) -> bool:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import add_recipe, explain, new_file, new_folder
+from flows.arguments import add_json, add_recipe, explain, new_folder
 from rmfn.wording import describe_value
 
 if TYPE_CHECKING:
@@ -83,9 +83,7 @@ def _add_common(made: argparse.ArgumentParser) -> None:
         "they must see the videos and the store as this one does",
     )
     made.add_argument("--retry-failed", action="store_true", help="try again what failed before")
-    made.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the report here, too; - for stdout"
-    )
+    add_json(made, "write the report here, too")
 
 
 def _batch(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from flows.arguments import add_recipe, explain, new_file, new_folder, wrote_json
+from flows.arguments import add_json, add_recipe, explain, new_file, new_folder, wrote_json
 from pipeline.children import begin_children
 
 PREDICT = """\
@@ -62,9 +62,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     predict.add_argument(
         "--store", type=new_folder, metavar="DIR", help="keep features here and find them again"
     )
-    predict.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write everything here; - for stdout"
-    )
+    add_json(predict, "write everything here")
     predict.add_argument(
         "--report", type=new_file, metavar="FILE.html", help="write a page to look at here"
     )
@@ -89,9 +87,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         help="what is said; without it the speech is recognised first",
     )
     add_recipe(align)
-    align.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the words here; - for stdout"
-    )
+    add_json(align, "write the words here")
 
     track = command("track", _track, "measure face or voice at frame rate")
     explain(track, TRACK)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from flows.arguments import new_file, new_folder, wrote_json
+from flows.arguments import add_json, new_folder, wrote_json
 
 IMPORT = """\
 formats:
@@ -104,9 +104,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         metavar=("LANGUAGE", "ACOUSTIC", "VISUAL"),
         help="columns of each in an X file of mfn",
     )
-    made.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
-    )
+    add_json(made, "write the table here")
 
     made = command("export", _export, "write a data set or words in the format of others")
     made.epilog, made.formatter_class = EXPORT, argparse.RawDescriptionHelpFormatter

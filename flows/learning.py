@@ -12,6 +12,7 @@ from typing import Any
 from flows.arguments import (
     add_adapted,
     add_data,
+    add_json,
     add_limits,
     add_target,
     explain,
@@ -153,9 +154,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
         "--card", metavar="FILE.md", help="model card; the measured numbers are put after it"
     )
     train.add_argument("--trained-on", default="", metavar="TEXT", help="a line for people")
-    train.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the numbers here; - for stdout"
-    )
+    add_json(train, "write the numbers here")
 
     evaluate = command("evaluate", _evaluate, "score a model on labelled segments")
     explain(evaluate, EVALUATE_TEXT)
@@ -171,9 +170,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     evaluate.add_argument(
         "--ablate", action="store_true", help="score it without each modality, and with each alone"
     )
-    evaluate.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the numbers here; - for stdout"
-    )
+    add_json(evaluate, "write the numbers here")
     evaluate.add_argument(
         "--markdown", type=new_file, metavar="FILE.md", help="write the tables here"
     )

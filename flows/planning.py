@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flows.arguments import new_file
+from flows.arguments import add_json
 
 if TYPE_CHECKING:
     from rmfn.targets import Target
@@ -40,9 +40,7 @@ def add_training(made: argparse.ArgumentParser, seeds: int) -> None:
         "--seeds", type=int, metavar="N", help=f"how many (default: the plan's, else {seeds})"
     )
     made.add_argument("--folds", type=int, metavar="N", help="of a cross-validation")
-    made.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the result here; - for stdout"
-    )
+    add_json(made, "write the result here")
 
 
 def read_training(options: argparse.Namespace) -> Plan:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flows.arguments import add_limits, explain, new_file
+from flows.arguments import add_json, add_limits, explain, new_file
 
 SHOWN = 40  # clips; of more than these only those with a fault are listed
 WORSE = ("ok", "unknown", "flagged", "rejected")
@@ -59,9 +59,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     explain(quality, QUALITY_TEXT)
     quality.add_argument("store", metavar="STORE", help="features of rmfn extract or rmfn batch")
     add_limits(quality, flag=True)
-    quality.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write all of it here; - for stdout"
-    )
+    add_json(quality, "write all of it here")
     quality.add_argument(
         "--csv", type=new_file, metavar="FILE", help="write the rows here, with every measure"
     )

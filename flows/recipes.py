@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from flows.arguments import add_recipe, explain, new_file
+from flows.arguments import add_json, add_recipe, explain
 
 DOCTOR_TEXT = """\
 examples:
@@ -53,17 +53,13 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     doctor = command("doctor", _doctor, "say what this machine has and lacks for a recipe")
     explain(doctor, DOCTOR_TEXT)
     add_recipe(doctor)
-    doctor.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
-    )
+    add_json(doctor, "write the table here")
 
     weights = command("weights", _weights, "list the models of a recipe, or fetch what is missing")
     explain(weights, WEIGHTS_TEXT)
     weights.add_argument("action", choices=["list", "fetch"])
     weights.add_argument("recipe", metavar="RECIPE", help="a recipe's name or file")
-    weights.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
-    )
+    add_json(weights, "write the table here")
 
     recipe = command("recipe", _recipe, "show a recipe, or how two differ")
     explain(recipe, RECIPE_TEXT)
@@ -71,9 +67,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     recipe.add_argument(
         "recipes", nargs="+", metavar="RECIPE", help="a recipe's name or file; two to compare"
     )
-    recipe.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write the table here; - for stdout"
-    )
+    add_json(recipe, "write the table here")
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.arguments import explain, new_file, new_folder
+from flows.arguments import add_json, explain, new_folder
 
 if TYPE_CHECKING:
     from extractors.word_vectors import Imported
@@ -52,9 +52,7 @@ def add_commands(command: Callable[..., argparse.ArgumentParser]) -> None:
     vectors.add_argument(
         "--skip-broken", action="store_true", help="leave broken lines out, and count them"
     )
-    vectors.add_argument(
-        "--json", type=new_file, metavar="FILE", help="write what came of it; - for stdout"
-    )
+    add_json(vectors, "write what came of it")
 
 
 def _import(options: argparse.Namespace) -> int:

@@ -211,6 +211,21 @@ def load_dataset(folder: str | Path) -> Dataset:
     return dataset
 
 
+def load_targets(folder: str | Path) -> tuple[Target, ...]:
+    """What the labels of a data set are, without its segments and rows.
+
+    Raises
+    ------
+    DatasetError : it is not there, or of a newer version.
+    """
+    folder = Path(folder)
+    said = _read_manifest(folder)
+    try:
+        return _read_targets(said)
+    except DAMAGED as e:
+        raise DatasetError(f"{folder}: damaged, make it again ({type(e).__name__})") from e
+
+
 def hash_dataset(dataset: Dataset) -> str:
     """Sha256 of all that a training can depend on: segments, words, rows, labels and targets.
 
@@ -264,6 +279,12 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder}: a data set of version {number}; this program reads up to {VERSION}"
         )
     return said
+
+
+def _read_targets(said: dict[str, Any]) -> tuple[Target, ...]:
+    return tuple(
+        Target(**{**target, "classes": tuple(target["classes"])}) for target in said["targets"]
+    )
 
 
 def _segments_to_table(dataset: Dataset) -> pa.Table:
@@ -333,9 +354,7 @@ def _tables_to_dataset(said: dict[str, Any], segments: pa.Table, words: pa.Table
         tuple(segments["split"].to_pylist()),
         tuple(sequences),
         labels={name: segments[f"label.{name}"].to_numpy() for name in said["labels"]},
-        targets=tuple(
-            Target(**{**target, "classes": tuple(target["classes"])}) for target in said["targets"]
-        ),
+        targets=_read_targets(said),
         features=said["features"],
         source=said["source"],
     )

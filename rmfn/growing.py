@@ -16,9 +16,10 @@ import numpy as np
 
 from pipeline.errors import DatasetError
 from pipeline.recipe import require_features
-from rmfn.dataset import Dataset, hash_dataset, load_dataset, save_dataset
+from rmfn.dataset import Dataset, hash_dataset, load_dataset, load_targets, save_dataset
 from rmfn.registry import Registry
 from rmfn.splits import group_segments, make_splits
+from rmfn.targets import Target
 from rmfn.tasks import match_classes
 
 FROZEN_SHARE = 0.2
@@ -98,16 +99,16 @@ def list_classes(registry: Registry) -> dict[str, tuple[str, ...]]:
     """{column: names} of the labels that were words in what was given so far."""
     if not registry.data.exists():
         return {}
-    return _find_words(load_dataset(registry.data))
+    return _find_words(load_targets(registry.data))
 
 
-def _find_words(dataset: Dataset) -> dict[str, tuple[str, ...]]:
-    return {target.name: target.classes for target in dataset.targets if target.classes}
+def _find_words(targets: Sequence[Target]) -> dict[str, tuple[str, ...]]:
+    return {target.name: target.classes for target in targets if target.classes}
 
 
 def _count_alike(known: Dataset, fresh: Dataset) -> Dataset:
     """The new segments with their words counted as the known ones are."""
-    ours, theirs = _find_words(known), _find_words(fresh)
+    ours, theirs = _find_words(known.targets), _find_words(fresh.targets)
     labels = dict(fresh.labels)
     for name in known.labels.keys() & fresh.labels.keys():
         some = [part for part in (known, fresh) if not np.isnan(part.labels[name]).all()]
